@@ -1,0 +1,70 @@
+/* perennial/strategy.h: the table of a continual-learning strategy ("perennial.strategy/1").
+ *
+ * A strategy is a rule: given the time line so far, it says what the next stage is. It is asked once for each time
+ * step, in order, before anything runs; the plan's cost is therefore known before it runs.
+ * Invariants: `plan` is a pure function of (options, time line, step): the same question gets the same answer.
+ */
+#ifndef PERENNIAL_STRATEGY_H
+#define PERENNIAL_STRATEGY_H
+
+#include <perennial/plugin.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct prn_strategy_instance prn_strategy_instance; /* the strategy's own */
+
+typedef struct prn_time_step {
+    uint32_t struct_size; /* bytes; the stride of the array */
+    uint32_t index;       /* 1..T */
+    const char *name;     /* "2016" */
+    int64_t samples;      /* training samples that arrive at this step */
+} prn_time_step;
+
+typedef struct prn_time_line {
+    uint32_t struct_size; /* bytes */
+    uint32_t step_count;  /* T */
+    const prn_time_step *steps;
+    int64_t budget_samples; /* C: samples a step of cost 1 may draw */
+} prn_time_line;
+
+#define PRN_START_RANDOM 0u /* freshly initialised weights (or the recipe's `init`) */
+
+/* One part of a stage's training data. Sources without a weight (0) are joined and drawn in proportion to their size;
+ * with weights, each batch draws from each source in proportion to its weight. All weighted or none. */
+typedef struct prn_source {
+    uint32_t time_step;  /* 1..T: D_t */
+    uint32_t reserved;
+    int64_t max_samples; /* only this many of the step's samples, chosen by the seed; 0 for all */
+    double weight;       /* >= 0 */
+} prn_source;
+
+typedef struct prn_stage_request {
+    uint32_t struct_size;     /* bytes, set by the host */
+    uint32_t start_step;      /* PRN_START_RANDOM, or k: this strategy's weights after step k */
+    double budget_multiple;   /* times C; set to 1 by the host */
+    prn_source *sources;      /* the host's array, room for `source_capacity` (at least T) */
+    uint32_t source_capacity;
+    uint32_t source_count;    /* written by the strategy, at least 1 */
+    uint32_t keep_optimizer;  /* 1: go on with the optimizer state of start_step */
+    uint32_t reserved;
+} prn_stage_request;
+
+typedef struct prn_strategy {
+    uint32_t struct_size; /* bytes */
+    uint32_t option_count;
+    const char *name;
+    const char *summary;  /* one line */
+    const prn_option *options;
+    prn_status (*open)(const prn_host *host, const prn_option_value *values, prn_strategy_instance **instance, prn_error *error); /* [orchestrator] */
+    void (*close)(prn_strategy_instance *instance); /* [orchestrator] */
+    /* Fills `request` for time step `step` (1..T). [orchestrator] */
+    prn_status (*plan)(prn_strategy_instance *instance, const prn_time_line *line, uint32_t step, prn_stage_request *request,
+                       prn_error *error);
+} prn_strategy;
+
+#ifdef __cplusplus
+}
+#endif
+#endif
