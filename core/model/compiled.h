@@ -1,0 +1,38 @@
+/* core/model/compiled.h: a finished program on a device, with the buffers that its slots and symbols are bound to.
+ *
+ * Shared by the embedder, the trainer and whoever else runs programs. Binding is by slot name, and a name that the
+ * program does not have is ignored: a program may have lost a slot that nothing in it needs (a forward-only tower has no gradients).
+ * Invariants: `run` allocates nothing; buffers are borrowed.
+ */
+#ifndef PRN_MODEL_COMPILED_H
+#define PRN_MODEL_COMPILED_H
+
+#include "plugin/registry.h"
+#include "program/graph.h"
+
+typedef struct prn__compiled {
+    const prn__device *device; /* borrowed */
+    prn__graph *graph;         /* owned, with the program */
+    const prn_program *program;
+    prn_executable *executable;
+    prn_buffer **buffers;      /* (slot_count) */
+    int64_t *offsets;          /* (slot_count), elements */
+    int64_t *symbols;          /* (symbol_count) */
+} prn__compiled;
+
+/* Finishes and compiles `graph` and takes it (also on failure). An operation that the backend lacks is PRN_UNSUPPORTED,
+ * named. `compiled` must be zeros; fini brings it back there. */
+prn_status prn__compiled_init(prn__compiled *compiled, prn__graph *graph, const prn__device *device, prn_error *error);
+void prn__compiled_fini(prn__compiled *compiled);
+
+void prn__compiled_bind(prn__compiled *compiled, const char *slot, prn_buffer *buffer, int64_t offset);
+void prn__compiled_set(prn__compiled *compiled, const char *symbol, int64_t value);
+/* Runs the segment of that name; PRN_INTERNAL when a slot is unbound or there is no such segment. */
+prn_status prn__compiled_run(prn__compiled *compiled, const char *segment, prn_error *error);
+
+/* A buffer, counted into `*bytes` when given (elements times 8, 4 or 1 is not known to the core: REAL counts as 4). */
+prn_status prn__buffer_create(const prn__device *device, prn_type type, int64_t elements, const char *purpose, prn_buffer **buffer, int64_t *bytes,
+                              prn_error *error);
+void prn__buffer_destroy(const prn__device *device, prn_buffer *buffer); /* NULL is allowed */
+
+#endif

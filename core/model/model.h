@@ -1,0 +1,90 @@
+/* core/model/model.h: CLIP configurations, parameters and towers as programs.
+ *
+ * A model is a configuration plus the table of its parameters in one flat vector. The vector's first part holds the
+ * parameters that weight decay applies to, the second part the others, so that AdamW is two operations.
+ * Names and shapes are open_clip's, so weights go in and out unchanged.
+ */
+#ifndef PRN_MODEL_MODEL_H
+#define PRN_MODEL_MODEL_H
+
+#include "program/graph.h"
+
+typedef struct prn__model_config {
+    char name[64];
+    int64_t embed_dim; /* E */
+    int quick_gelu;
+    struct {
+        int64_t image_size, patch_size, width, layers, head_width; /* pixels, pixels, C, blocks, D */
+        double mlp_ratio;
+    } vision;
+    struct {
+        int64_t context_length, vocab_size, width, heads, layers;
+        double mlp_ratio;
+    } text;
+    float mean[3], std[3]; /* CLIP's unless the configuration says otherwise */
+} prn__model_config;
+
+/* Built-in configurations, in listing order. */
+size_t prn__model_config_count(void);
+const prn__model_config *prn__model_config_at(size_t index);
+/* A built-in name; a path to a folder with open_clip_config.json; or a path to a .json file (either hub layout or bare
+ * model_cfg). Unknown names suggest. Towers outside the family (ResNet, timm, HF text, ...) are PRN_UNSUPPORTED, named. */
+prn_status prn__model_config_resolve(const char *name_or_path, prn__model_config *config, prn_error *error);
+prn_status prn__model_config_parse(const char *json, const char *origin, prn__model_config *config, prn_error *error);
+prn_status prn__model_config_validate(const prn__model_config *config, prn_error *error);
+/* open_clip_config.json's text; caller frees with prn__free. */
+char *prn__model_config_json(const prn__model_config *config);
+
+typedef struct prn__parameter {
+    const char *name; /* open_clip's */
+    uint32_t rank;
+    int64_t shape[4];
+    int64_t offset;   /* elements, into the flat vector */
+    int64_t elements;
+    int decays;
+} prn__parameter;
+
+typedef enum prn__decay_rule {
+    PRN__DECAY_DIMENSIONS = 0, /* ndim >= 2 and no norm, bias, logit_scale: open_clip at TiC-CLIP's commit */
+    PRN__DECAY_NO_EMBEDDINGS = 1 /* the newer rule: position, class and token embeddings do not decay either */
+} prn__decay_rule;
+
+typedef struct prn__model {
+    prn__model_config config;
+    prn__parameter *parameters;
+    size_t parameter_count;
+    int64_t elements;       /* of the flat vector; gaps for alignment are not counted here */
+    int64_t flat_elements;  /* with alignment gaps (each tensor starts at a multiple of 16 elements; gaps stay zero) */
+    int64_t decay_elements; /* [0, decay_elements) decays */
+    int64_t logit_scale_offset;
+} prn__model;
+
+prn_status prn__model_create(const prn__model_config *config, prn__decay_rule rule, prn__model **model, prn_error *error);
+void prn__model_destroy(prn__model *model);
+const prn__parameter *prn__model_parameter(const prn__model *model, const char *name); /* NULL when absent */
+
+/* open_clip's initialisation, from (seed, parameter, index). flat: (flat_elements) fp32. */
+void prn__model_init(const prn__model *model, uint64_t seed, float *flat);
+
+/* model directory: open_clip_config.json + open_clip_model.safetensors. */
+prn_status prn__model_load(const prn__model *model, const char *folder, float *flat, prn_error *error);
+prn_status prn__model_save(const prn__model *model, const char *folder, const float *flat, prn_error *error);
+
+typedef struct prn__tower_options {
+    int64_t max_items;  /* B's maximum */
+    int64_t max_tokens; /* N's maximum (text); 0: max_items * context_length */
+    int training;       /* 1: with a backward segment */
+    int checkpoint;     /* 1: activation checkpointing, one group a block */
+} prn__tower_options;
+
+/* Image tower. Symbols: "B". Slots: workspace, parameters, gradients (training), images (U8: B,S,S,3),
+ * embeddings (B,E; L2-normalised), embedding_gradients (B,E; training). Segments: forward, backward. */
+prn_status prn__model_image_tower(const prn__model *model, const prn__tower_options *options, prn__graph **graph, prn_error *error);
+/* Text tower over packed rows. Symbols: "B", "N". Slots: workspace, parameters, gradients, tokens (I32: N), positions (I32: N),
+ * offsets (I32: B+1, may be longer), ends (I32: B; row of each item's end-of-text token), embeddings, embedding_gradients. */
+prn_status prn__model_text_tower(const prn__model *model, const prn__tower_options *options, prn__graph **graph, prn_error *error);
+
+/* Forward MACs of one image and one text of full context length. */
+prn_status prn__model_forward_macs(const prn__model *model, double *image_macs, double *text_macs, prn_error *error);
+
+#endif

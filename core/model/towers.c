@@ -1,0 +1,232 @@
+/* core/model/towers.c: the two towers of CLIP, written once as composition of operations.
+ *
+ * Everything else (shapes, backward pass, memory, MACs, printing) is read from these programs by core/program.
+ * Packed text: the rows of all captions lie back to back, as long as they are. The tower is causal and read at the end-of-text row, so
+ * what a padded form would hold after that row changes neither result nor gradient, and is left out.
+ * Invariants: operations of block i belong to group i + 1, the others to group 0; a failed call leaves its reason in the graph, which
+ * prn__graph_finish reports, so no call here checks the one before it.
+ */
+#include <string.h>
+
+#include "model/model.h"
+
+/* LayerNorm's epsilon, as PyTorch's default. */
+static const double EPSILON = 1e-5;
+
+typedef struct tower {
+    const prn__model *model;
+    prn__graph *graph;
+    int32_t parameters; /* slot */
+} tower;
+
+/* The parameter named prefix + name, as a matrix of (first dimension, all others) when it has more than two. */
+static int32_t parameter(const tower *t, const char *prefix, const char *name)
+{
+    char full[128];
+    prn_dim dims[2];
+    uint32_t rank;
+    (void)snprintf(full, sizeof full, "%s%s", prefix, name);
+    const prn__parameter *p = prn__model_parameter(t->model, full);
+    if (p == NULL) {
+        return PRN_NO_TENSOR;
+    }
+    rank = p->rank > 2 ? 2 : p->rank;
+    dims[0] = prn__fixed(p->rank > 0 ? p->shape[0] : 1);
+    dims[1] = prn__fixed(p->rank > 1 ? p->elements / p->shape[0] : 1);
+    return prn__graph_bound(t->graph, full, t->parameters, p->offset, rank, dims);
+}
+
+static int32_t norm(const tower *t, const char *prefix, const char *name, int32_t x)
+{
+    char gain[96], bias[96], label[128];
+    (void)snprintf(gain, sizeof gain, "%s.weight", name);
+    (void)snprintf(bias, sizeof bias, "%s.bias", name);
+    (void)snprintf(label, sizeof label, "%s%s", prefix, name);
+    return prn__graph_layer_norm(t->graph, label, x, parameter(t, prefix, gain), parameter(t, prefix, bias), EPSILON);
+}
+
+static int32_t linear(const tower *t, const char *prefix, const char *weight, const char *bias, int32_t x, int32_t residual, prn_activation activation,
+                      const char *name)
+{
+    char label[128];
+    (void)snprintf(label, sizeof label, "%s%s", prefix, name);
+    return prn__graph_linear(t->graph, label, x, parameter(t, prefix, weight), parameter(t, prefix, bias), residual, activation, 0);
+}
+
+/* x + attention(norm(x)), then that + mlp(norm(that)). x: (M, C). `positions` rows an item, or 0 and `offsets`. */
+static int32_t block(const tower *t, const char *prefix, int32_t x, int32_t offsets, int32_t heads, int causal, int32_t positions)
+{
+    const prn_activation activation = t->model->config.quick_gelu ? PRN_ACT_QUICK_GELU : PRN_ACT_GELU;
+    char label[128];
+    int32_t h = norm(t, prefix, "ln_1", x);
+    h = linear(t, prefix, "attn.in_proj_weight", "attn.in_proj_bias", h, PRN_NO_TENSOR, PRN_ACT_NONE, "attn.qkv");
+    (void)snprintf(label, sizeof label, "%sattn", prefix);
+    h = prn__graph_attention(t->graph, label, h, offsets, heads, causal, positions);
+    x = linear(t, prefix, "attn.out_proj.weight", "attn.out_proj.bias", h, x, PRN_ACT_NONE, "attn.out_proj");
+    h = norm(t, prefix, "ln_2", x);
+    h = linear(t, prefix, "mlp.c_fc.weight", "mlp.c_fc.bias", h, PRN_NO_TENSOR, activation, "mlp.c_fc");
+    return linear(t, prefix, "mlp.c_proj.weight", "mlp.c_proj.bias", h, x, PRN_ACT_NONE, "mlp.c_proj");
+}
+
+static int32_t blocks(const tower *t, const char *prefix, int64_t layers, int32_t x, int32_t offsets, int32_t heads, int causal, int32_t positions)
+{
+    char label[96];
+    for (int64_t i = 0; i < layers; i++) {
+        (void)snprintf(label, sizeof label, "%stransformer.resblocks.%lld.", prefix, (long long)i);
+        prn__graph_group(t->graph, (uint32_t)(i + 1));
+        x = block(t, label, x, offsets, heads, causal, positions);
+    }
+    prn__graph_group(t->graph, 0);
+    return x;
+}
+
+/* Rows (B, C) to normalised embeddings (B, E) in their slot, and the backward pass when training. */
+static prn_status finish(const tower *t, const prn__tower_options *options, int32_t rows, const char *projection, int32_t batch, prn_error *error)
+{
+    prn__graph *graph = t->graph;
+    const prn_dim shape[2] = {prn__sized(1, batch), prn__fixed(t->model->config.embed_dim)};
+    int32_t slot, out, seed, gradients;
+    rows = prn__graph_linear(graph, "projected", rows, parameter(t, "", projection), PRN_NO_TENSOR, PRN_NO_TENSOR, PRN_ACT_NONE, 1);
+    slot = prn__graph_slot(graph, "embeddings", PRN_REAL);
+    out = prn__graph_bound(graph, "embeddings", slot, 0, 2, shape);
+    out = prn__graph_l2_normalise(graph, "normalise", rows, out);
+    if (!options->training) {
+        return PRN_OK;
+    }
+    gradients = prn__graph_slot(graph, "gradients", PRN_REAL);
+    slot = prn__graph_slot(graph, "embedding_gradients", PRN_REAL);
+    seed = prn__graph_bound(graph, "embedding_gradients", slot, 0, 2, shape);
+    return prn__graph_derive(graph, "backward", &(prn__gradient){out, seed, 0}, 1, NULL, 0, t->parameters, gradients, options->checkpoint, error);
+}
+
+static prn_status check(const prn__tower_options *options, prn_error *error)
+{
+    if (options->max_items < 1 || options->max_items > 1 << 24 || options->max_tokens < 0) {
+        return prn_error_set(error, PRN_INVALID, "a tower needs max_items in 1..%d, not %lld", 1 << 24, (long long)options->max_items);
+    }
+    return PRN_OK;
+}
+
+prn_status prn__model_image_tower(const prn__model *model, const prn__tower_options *options, prn__graph **result, prn_error *error)
+{
+    const prn__model_config *config = &model->config;
+    const int64_t side = config->vision.image_size, grid = side / config->vision.patch_size;
+    tower t = {model, NULL, PRN_NO_TENSOR};
+    prn_op_attrs attrs;
+    int32_t batch, slot, images, x;
+    int32_t inputs[PRN_OP_MAX_INPUTS] = {PRN_NO_TENSOR, PRN_NO_TENSOR, PRN_NO_TENSOR, PRN_NO_TENSOR, PRN_NO_TENSOR};
+    int32_t outputs[PRN_OP_MAX_OUTPUTS] = {PRN_NO_TENSOR, PRN_NO_TENSOR, PRN_NO_TENSOR};
+    prn_status status = check(options, error);
+
+    *result = NULL;
+    if (status == PRN_OK) {
+        status = prn__graph_create("image_tower", &t.graph, error);
+    }
+    if (status != PRN_OK) {
+        return status;
+    }
+    batch = prn__graph_symbol(t.graph, "B", options->max_items);
+    t.parameters = prn__graph_slot(t.graph, "parameters", PRN_REAL);
+    slot = prn__graph_slot(t.graph, "images", PRN_U8);
+    images = prn__graph_bound(t.graph, "images", slot, 0, 4, (const prn_dim[4]){prn__sized(1, batch), prn__fixed(side), prn__fixed(side), prn__fixed(3)});
+
+    memset(&attrs, 0, sizeof attrs);
+    attrs.patch = (int32_t)config->vision.patch_size;
+    memcpy(attrs.mean, config->mean, sizeof attrs.mean);
+    memcpy(attrs.std, config->std, sizeof attrs.std);
+    inputs[0] = images;
+    x = prn__graph_op(t.graph, PRN_OP_PATCHES, inputs, outputs, 1, &attrs, "patches");
+    x = prn__graph_linear(t.graph, "visual.conv1", x, parameter(&t, "visual.", "conv1.weight"), PRN_NO_TENSOR, PRN_NO_TENSOR, PRN_ACT_NONE, 0);
+
+    memset(&attrs, 0, sizeof attrs);
+    attrs.positions = (int32_t)(grid * grid + 1);
+    inputs[0] = x;
+    inputs[1] = parameter(&t, "visual.", "class_embedding");
+    inputs[2] = parameter(&t, "visual.", "positional_embedding");
+    outputs[0] = PRN_NO_TENSOR;
+    x = prn__graph_op(t.graph, PRN_OP_CLASS_ROWS, inputs, outputs, 1, &attrs, "class_rows");
+    x = norm(&t, "visual.", "ln_pre", x);
+    x = blocks(&t, "visual.", config->vision.layers, x, PRN_NO_TENSOR, (int32_t)(config->vision.width / config->vision.head_width), 0,
+               (int32_t)(grid * grid + 1));
+    /* The class row first, then its norm: the same numbers as the other way round, for 1/T of the work. */
+    x = prn__graph_gather_rows(t.graph, "class_row", x, PRN_NO_TENSOR, (int32_t)(grid * grid + 1));
+    x = norm(&t, "visual.", "ln_post", x);
+    status = finish(&t, options, x, "visual.proj", batch, error);
+    if (status != PRN_OK) {
+        prn__graph_destroy(t.graph);
+        return status;
+    }
+    *result = t.graph;
+    return PRN_OK;
+}
+
+prn_status prn__model_text_tower(const prn__model *model, const prn__tower_options *options, prn__graph **result, prn_error *error)
+{
+    const prn__model_config *config = &model->config;
+    tower t = {model, NULL, PRN_NO_TENSOR};
+    int32_t batch, rows, slot, tokens, positions, offsets, ends, x;
+    const int64_t max_tokens = options->max_tokens > 0 ? options->max_tokens : options->max_items * config->text.context_length;
+    prn_status status = check(options, error);
+
+    *result = NULL;
+    if (status == PRN_OK) {
+        status = prn__graph_create("text_tower", &t.graph, error);
+    }
+    if (status != PRN_OK) {
+        return status;
+    }
+    batch = prn__graph_symbol(t.graph, "B", options->max_items);
+    rows = prn__graph_symbol(t.graph, "N", max_tokens);
+    t.parameters = prn__graph_slot(t.graph, "parameters", PRN_REAL);
+    slot = prn__graph_slot(t.graph, "tokens", PRN_I32);
+    tokens = prn__graph_bound(t.graph, "tokens", slot, 0, 1, (const prn_dim[1]){prn__sized(1, rows)});
+    slot = prn__graph_slot(t.graph, "positions", PRN_I32);
+    positions = prn__graph_bound(t.graph, "positions", slot, 0, 1, (const prn_dim[1]){prn__sized(1, rows)});
+    slot = prn__graph_slot(t.graph, "offsets", PRN_I32);
+    offsets = prn__graph_bound(t.graph, "offsets", slot, 0, 1, (const prn_dim[1]){prn__fixed(options->max_items + 1)});
+    slot = prn__graph_slot(t.graph, "ends", PRN_I32);
+    ends = prn__graph_bound(t.graph, "ends", slot, 0, 1, (const prn_dim[1]){prn__sized(1, batch)});
+
+    x = prn__graph_lookup(t.graph, "positional_rows", positions, parameter(&t, "", "positional_embedding"), PRN_NO_TENSOR);
+    x = prn__graph_lookup(t.graph, "token_rows", tokens, parameter(&t, "", "token_embedding.weight"), x);
+    x = blocks(&t, "", config->text.layers, x, offsets, (int32_t)config->text.heads, 1, 0);
+    x = prn__graph_gather_rows(t.graph, "end_row", x, ends, 0);
+    x = norm(&t, "", "ln_final", x);
+    status = finish(&t, options, x, "text_projection", batch, error);
+    if (status != PRN_OK) {
+        prn__graph_destroy(t.graph);
+        return status;
+    }
+    *result = t.graph;
+    return PRN_OK;
+}
+
+/* MACs of the first segment with one item. */
+static prn_status one_item_macs(prn__graph *graph, int64_t tokens, double *macs, prn_error *error)
+{
+    const prn_program *program;
+    const int64_t values[2] = {1, tokens};
+    prn_status status = prn__graph_finish(graph, &program, error);
+    if (status == PRN_OK) {
+        *macs = prn__program_macs(program, 0, values, 0);
+    }
+    prn__graph_destroy(graph);
+    return status;
+}
+
+prn_status prn__model_forward_macs(const prn__model *model, double *image_macs, double *text_macs, prn_error *error)
+{
+    const prn__tower_options options = {.max_items = 1};
+    prn__graph *graph;
+    prn_status status = prn__model_image_tower(model, &options, &graph, error);
+    if (status == PRN_OK) {
+        status = one_item_macs(graph, 0, image_macs, error);
+    }
+    if (status == PRN_OK) {
+        status = prn__model_text_tower(model, &options, &graph, error);
+    }
+    if (status == PRN_OK) {
+        status = one_item_macs(graph, model->config.text.context_length, text_macs, error);
+    }
+    return status;
+}

@@ -1,0 +1,56 @@
+/* core/run/ledger.h: the SQLite record of a workspace: runs, stages, step metrics, evaluations, skipped samples, environment.
+ *
+ * Schema version 1 is documented in docs/ledger.md. Only ledger.c (writing) and results.c (reading, see results.h) speak SQL.
+ * Invariants: recording the same thing twice leaves one record, so that a resumed run may repeat what it is not sure
+ * of; a failed call leaves the ledger as it was before that call.
+ */
+#ifndef PRN_RUN_LEDGER_H
+#define PRN_RUN_LEDGER_H
+
+#include "eval/eval.h"
+#include "run/plan.h"
+#include "run/results.h"
+
+typedef struct prn__ledger prn__ledger;
+
+/* Creates the ledger when the workspace (an existing folder) has none. [orchestrator] */
+prn_status prn__ledger_open(const char *workspace, prn__ledger **ledger, prn_error *error);
+void prn__ledger_close(prn__ledger *ledger); /* NULL is allowed */
+
+/* Several records in one transaction: all or none. Not nested. */
+prn_status prn__ledger_begin(prn__ledger *ledger, prn_error *error);
+prn_status prn__ledger_commit(prn__ledger *ledger, prn_error *error);
+void prn__ledger_rollback(prn__ledger *ledger); /* harmless outside a transaction */
+
+/* What identifies a run: the same recipe, resolved the same way, planned the same way. Going on with it keeps its row.
+ * `environment` is JSON. Writes strategies, stages and their use too. */
+typedef struct prn__run_record {
+    const char *identity;    /* 32 hex digits */
+    const char *environment; /* JSON object */
+    const char *resolved;    /* the resolved recipe, JSON object */
+} prn__run_record;
+prn_status prn__ledger_run_begin(prn__ledger *ledger, const prn__plan *plan, const prn__run_record *record, int64_t *run, prn_error *error);
+/* Replaces what this attempt recorded about its environment. */
+prn_status prn__ledger_environment(prn__ledger *ledger, int64_t run, const char *environment, prn_error *error);
+prn_status prn__ledger_run_end(prn__ledger *ledger, int64_t run, const char *state, const char *message, prn_error *error);
+
+/* The task of (time step, name) of a run is scored on the set with this identity. */
+prn_status prn__ledger_task(prn__ledger *ledger, int64_t run, uint32_t time_step, const char *name, prn__task_kind kind, const char *set_key,
+                            prn_error *error);
+/* 1 into `known` when this stage was scored on this set. */
+prn_status prn__ledger_has_scores(prn__ledger *ledger, const char *stage, const char *set_key, int *known, prn_error *error);
+prn_status prn__ledger_scores(prn__ledger *ledger, const char *stage, const char *set_key, const prn__scores *scores, double seconds,
+                              prn_error *error);
+
+/* Metrics replace those of the same stage and step. */
+prn_status prn__ledger_metrics(prn__ledger *ledger, const char *stage, const prn__step_metric *metrics, size_t count, prn_error *error);
+/* Forgets metrics of `first_step` and later, and skip counts of parts that began there or later: they are made again. */
+prn_status prn__ledger_forget_after(prn__ledger *ledger, const char *stage, int64_t first_step, prn_error *error);
+/* `first_step` names the part of the stage (from one start or resume to the next) that counted it; -1 for what the shard
+ * index found. Replaces the same part's count. */
+prn_status prn__ledger_skip(prn__ledger *ledger, const char *stage, int64_t first_step, const char *shard, const char *reason, int64_t count,
+                            prn_error *error);
+/* state: "missing", "partial", "done". */
+prn_status prn__ledger_stage_state(prn__ledger *ledger, const char *stage, const char *state, double seconds, double last_loss, prn_error *error);
+
+#endif

@@ -1,0 +1,351 @@
+/* plugins/backends/cpu/backend.c: the backend "cpu": OpenBLAS for matrix products, hand-vectorised kernels for the rest, on the host's threads.
+ *
+ * The table's functions: devices, buffers, compile (all scratch is allocated here), execute (everything is checked before the first
+ * operation runs; nothing is allocated). Work is synchronous.
+ */
+#include "../common/buffers.h"
+#include "operations.h"
+
+#include <cblas.h>
+#include <time.h>
+
+PRN_HOST_BUFFERS(float)
+
+static const prn_option options[] = {
+    {.struct_size = (uint32_t)sizeof(prn_option), .type = PRN_OPTION_CHOICE, .name = "isa", .unit = "", .preset = "auto",
+     .choices = "auto|baseline|avx2|avx512",
+     .help = "Instruction set of the kernels; auto takes the widest that this processor has. Results differ in the last bits between them."},
+};
+
+static int processor_has(const char *isa)
+{
+    if (strcmp(isa, "baseline") == 0) {
+        return 1;
+    }
+#if defined(__x86_64__)
+    __builtin_cpu_init();
+    if (strcmp(isa, "avx2") == 0) {
+        return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+    }
+    if (strcmp(isa, "avx512") == 0) {
+        return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512bw") &&
+               __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("fma");
+    }
+#endif
+    return 0;
+}
+
+static const kernels *kernels_named(const char *isa)
+{
+#if defined(__x86_64__)
+    if (strcmp(isa, "avx2") == 0) {
+        return &kernels_avx2;
+    }
+    if (strcmp(isa, "avx512") == 0) {
+        return &kernels_avx512;
+    }
+#endif
+    return strcmp(isa, "baseline") == 0 ? &kernels_baseline : NULL;
+}
+
+static const char *best_isa(void)
+{
+    return processor_has("avx512") ? "avx512" : processor_has("avx2") ? "avx2" : "baseline";
+}
+
+/* "model name" of the first processor, where the system says it. */
+static void processor_name(char *target, size_t bytes)
+{
+    char line[256];
+    (void)snprintf(target, bytes, "host processor");
+    FILE *file = fopen("/proc/cpuinfo", "r");
+    if (file == NULL) {
+        return;
+    }
+    while (fgets(line, sizeof line, file) != NULL) {
+        const char *value = strchr(line, ':');
+        if (strncmp(line, "model name", 10) == 0 && value != NULL && value[1] != '\0') {
+            value += 2;
+            (void)snprintf(target, bytes, "%.*s", (int)strcspn(value, "\n"), value);
+            break;
+        }
+    }
+    (void)fclose(file);
+}
+
+static prn_status devices(const prn_host *host, prn_device_info *list, uint32_t capacity, uint32_t *count, prn_error *error)
+{
+    (void)error;
+    *count = 1;
+    if (capacity > 0) {
+        char name[96];
+        processor_name(name, sizeof name);
+        list[0].struct_size = (uint32_t)sizeof list[0];
+        list[0].index = 0;
+        (void)snprintf(list[0].name, sizeof list[0].name, "%s, %u threads", name, host->thread_count(host->self));
+        (void)snprintf(list[0].detail, sizeof list[0].detail, "kernels %s; %s", best_isa(), openblas_get_config());
+        list[0].memory_bytes = host_memory_bytes(0);
+        list[0].memory_free_bytes = host_memory_bytes(1);
+    }
+    return PRN_OK;
+}
+
+static prn_status open_instance(const prn_host *host, const prn_option_value *values, prn_backend_instance **instance, prn_error *error)
+{
+    const char *isa = values != NULL && values[0].string != NULL ? values[0].string : "auto";
+    *instance = NULL;
+    if (strcmp(isa, "auto") == 0) {
+        isa = best_isa();
+    }
+    if (kernels_named(isa) == NULL || !processor_has(isa)) {
+        return prn_error_set(error, PRN_UNSUPPORTED, "option isa=%s: this processor lacks it; use isa=auto", isa);
+    }
+    prn_backend_instance *made = host->allocate(host->self, sizeof *made, "cpu backend");
+    if (made == NULL) {
+        return prn_error_set(error, PRN_NO_MEMORY, "no memory for the cpu backend");
+    }
+    memset(made, 0, sizeof *made);
+    made->host = host;
+    made->k = kernels_named(isa);
+    openblas_set_num_threads(1);
+    *instance = made;
+    return PRN_OK;
+}
+
+static void close_instance(prn_backend_instance *instance)
+{
+    if (instance != NULL) {
+        instance->host->release(instance->host->self, instance);
+    }
+}
+
+static int supports(prn_backend_instance *instance, const prn_program *program, uint32_t op)
+{
+    (void)instance;
+    return op < program->op_count && operation_check(program, op, NULL) == PRN_OK;
+}
+
+static void executable_destroy(prn_backend_instance *instance, prn_executable *executable)
+{
+    if (executable != NULL) {
+        const prn_host *host = instance->host;
+        void *parts[] = {executable->views, executable->worker_scratch, executable->sums, executable->partials, executable->pixels, executable};
+        for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++) {
+            if (parts[i] != NULL) {
+                host->release(host->self, parts[i]);
+            }
+        }
+    }
+}
+
+/* `count` elements of `each` bytes; 1 when there is memory (or nothing is asked for). */
+static int reserve(const prn_host *host, int64_t count, size_t each, const char *purpose, void **memory)
+{
+    size_t bytes;
+    if (count == 0) {
+        return 1;
+    }
+    if (count < 0 || __builtin_mul_overflow((size_t)count, each, &bytes)) {
+        return 0;
+    }
+    *memory = host->allocate(host->self, bytes, purpose);
+    return *memory != NULL;
+}
+
+static prn_status compile(prn_backend_instance *instance, const prn_program *program, prn_executable **executable, prn_error *error)
+{
+    const prn_host *host = instance->host;
+    scratch_need need = {0, 0, 0};
+    int64_t *maxima = NULL;
+    prn_executable *made = NULL;
+    void *memory = NULL;
+    *executable = NULL;
+    prn_status status = program_check(program, error);
+    if (status != PRN_OK) {
+        return status;
+    }
+    made = host->allocate(host->self, sizeof *made, "cpu executable");
+    if (made == NULL) {
+        return prn_error_set(error, PRN_NO_MEMORY, "no memory to compile program '%s'", program->name);
+    }
+    memset(made, 0, sizeof *made);
+    made->program = program;
+    status = PRN_NO_MEMORY;
+    if (!reserve(host, (int64_t)program->symbol_count + 1, sizeof *maxima, "cpu executable", &memory)) {
+        goto failed;
+    }
+    maxima = memory;
+    memory = NULL;
+    if (!reserve(host, program->op_count, sizeof *made->views, "cpu executable", &memory)) {
+        goto failed;
+    }
+    made->views = memory;
+    for (uint32_t i = 0; i < program->symbol_count; i++) {
+        maxima[i] = program->symbols[i].maximum;
+    }
+    for (uint32_t i = 0; i < program->op_count; i++) {
+        /* Shapes that only fit at other values are judged when executed; here only sizes count. */
+        if (operation_view(program, i, maxima, NULL, sizeof(float), &made->views[i], NULL) == PRN_OK) {
+            (void)operation_shape(program, i, &made->views[i], NULL);
+            operation_scratch(&made->views[i], &need);
+        }
+    }
+    need.worker_floats = (need.worker_floats + 15) / 16 * 16;
+    made->worker_floats = need.worker_floats;
+    int64_t all_floats;
+    if (__builtin_mul_overflow(need.worker_floats, (int64_t)host->thread_count(host->self), &all_floats)) {
+        goto failed;
+    }
+    void *parts[4] = {NULL, NULL, NULL, NULL};
+    const int enough = reserve(host, all_floats, sizeof(float), "cpu scratch", &parts[0]) &&
+                       reserve(host, need.sums, sizeof(float), "cpu scratch", &parts[1]) &&
+                       reserve(host, need.partials, sizeof(double), "cpu scratch", &parts[2]) &&
+                       reserve(host, 3 * 256, sizeof(float), "cpu scratch", &parts[3]);
+    made->worker_scratch = parts[0];
+    made->sums = parts[1];
+    made->partials = parts[2];
+    made->pixels = parts[3];
+    if (!enough) {
+        goto failed;
+    }
+    host->release(host->self, maxima);
+    *executable = made;
+    return PRN_OK;
+failed:
+    if (maxima != NULL) {
+        host->release(host->self, maxima);
+    }
+    executable_destroy(instance, made);
+    return prn_error_set(error, status, "no memory to compile program '%s'; use a smaller batch", program->name);
+}
+
+static double now(void)
+{
+    struct timespec t;
+    (void)clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+static prn_status execute(prn_backend_instance *instance, prn_executable *executable, uint32_t segment, const prn_binding *binding, prn_error *error)
+{
+    const prn_program *program = executable->program;
+    prn_status status = binding_check(program, segment, binding, error);
+    if (status != PRN_OK) {
+        return status;
+    }
+    const uint32_t first = program->segments[segment].first_op, end = first + program->segments[segment].op_count;
+    for (uint32_t i = first; i < end && status == PRN_OK; i++) {
+        status = operation_resolve(program, i, binding, sizeof(float), &executable->views[i], error);
+        if (status == PRN_OK) {
+            status = operation_prepare(&executable->views[i], error);
+        }
+    }
+    if (status != PRN_OK) {
+        return status;
+    }
+    double started = now();
+    for (uint32_t i = first; i < end; i++) {
+        const uint32_t kind = program->ops[i].kind;
+        operation_run(instance, executable, &executable->views[i]);
+        const double ended = now();
+        instance->times[kind].calls++;
+        instance->times[kind].seconds += ended - started;
+        started = ended;
+    }
+    return PRN_OK;
+}
+
+static prn_status synchronise(prn_backend_instance *instance, prn_error *error)
+{
+    (void)instance;
+    (void)error;
+    return PRN_OK;
+}
+
+static prn_status op_times(prn_backend_instance *instance, prn_op_time *times, uint32_t capacity, uint32_t *count, int reset, prn_error *error)
+{
+    (void)error;
+    *count = 0;
+    for (uint32_t kind = 0; kind <= PRN_OP_ADAMW; kind++) {
+        if (instance->times[kind].calls > 0) {
+            if (*count < capacity) {
+                times[*count] = (prn_op_time){kind, 0, instance->times[kind].calls, instance->times[kind].seconds};
+            }
+            ++*count;
+        }
+    }
+    if (reset) {
+        memset(instance->times, 0, sizeof instance->times);
+    }
+    return PRN_OK;
+}
+
+/* Rounding of fp32 over the longest sums of a model; the sums grow with the square root of their length, so these hold with room for
+ * random data of the suite's and a model's shapes. */
+static void error_bound(uint32_t kind, double *absolute, double *relative)
+{
+    *absolute = 1e-30;
+    switch (kind) {
+    case PRN_OP_PATCHES:
+    case PRN_OP_LOOKUP:
+    case PRN_OP_CLASS_ROWS:
+    case PRN_OP_GATHER_ROWS:
+    case PRN_OP_FILL:
+    case PRN_OP_CLAMP:
+    case PRN_OP_MULTIPLY:
+    case PRN_OP_AXPBY:
+    case PRN_OP_BROADCAST: *relative = 3e-7; break;
+    case PRN_OP_SUM:
+    case PRN_OP_DOT:
+        *absolute = 1e-5; /* the sum itself may cancel to nothing */
+        *relative = 1e-6;
+        break;
+    case PRN_OP_CROSS_ENTROPY:
+    case PRN_OP_SOFT_CROSS_ENTROPY:
+        *absolute = 1e-6;
+        *relative = 2e-6;
+        break;
+    case PRN_OP_ATTENTION:
+    case PRN_OP_ATTENTION_GRAD: *relative = 2e-5; break;
+    default: *relative = 1e-5; break;
+    }
+}
+
+static const prn_backend table = {
+    .struct_size = (uint32_t)sizeof(prn_backend),
+    .option_count = sizeof options / sizeof options[0],
+    .name = "cpu",
+    .summary = "OpenBLAS and vectorised kernels in fp32, on all threads",
+    .numerics = "cpu-1",
+    .options = options,
+    .devices = devices,
+    .open = open_instance,
+    .close = close_instance,
+    .buffer_create = buffer_create,
+    .buffer_destroy = buffer_drop,
+    .buffer_write = buffer_write,
+    .buffer_read = buffer_read,
+    .buffer_copy = buffer_copy,
+    .supports = supports,
+    .compile = compile,
+    .executable_destroy = executable_destroy,
+    .execute = execute,
+    .synchronise = synchronise,
+    .op_times = op_times,
+    .error_bound = error_bound,
+};
+
+static const prn_interface interfaces[] = {{PRN_BACKEND_INTERFACE, &table}};
+
+PRN_PLUGIN_DECLARE = {
+    .struct_size = (uint32_t)sizeof(prn_plugin),
+    .magic = PRN_PLUGIN_MAGIC,
+    .abi_major = PRN_ABI_MAJOR,
+    .abi_minor = PRN_ABI_MINOR,
+    .interface_count = 1,
+    .name = "cpu",
+    .version = "1.0.0",
+    .license = "Apache-2.0",
+    .summary = "Computes on the processor's cores: OpenBLAS, AVX2 and AVX-512 kernels.",
+    .interfaces = interfaces,
+};

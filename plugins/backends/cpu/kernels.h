@@ -1,0 +1,85 @@
+/* plugins/backends/cpu/kernels.h: the vector kernels, one table for each instruction set.
+ *
+ * kernels.inc is compiled once for each of them (kernels_baseline.c, kernels_avx2.c, kernels_avx512.c); the table is chosen
+ * when the backend is opened. A kernel works on one piece of an operation and never starts threads, allocates or fails.
+ * Invariants: a kernel's result for a row or element does not depend on how the work was cut into pieces, except for the
+ * reductions, whose pieces are fixed by shape (operations.c); one table gives the same bits every time.
+ */
+#ifndef PRN_CPU_KERNELS_H
+#define PRN_CPU_KERNELS_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+/* Longer rows of attention are taken in blocks of this many keys. */
+enum { ATTENTION_KEYS_WHOLE = 640, ATTENTION_KEYS_BLOCK = 512, ATTENTION_QUERIES = 64, ATTENTION_QUERIES_CAUSAL = 16, KERNEL_MAX_WIDTH = 16 };
+
+/* One head of one row group. Rows are `first` .. `first + rows`. */
+typedef struct attention_job {
+    const float *qkv;  /* (M, 3C) */
+    const float *dy;   /* (M, C); backward */
+    const float *y_in; /* (M, C); backward */
+    float *y;          /* (M, C); forward */
+    float *lse;        /* (M, H); forward, may be NULL */
+    const float *lse_in; /* (M, H); backward */
+    float *dqkv;       /* (M, 3C); backward */
+    float *scratch;    /* attention_scratch_floats */
+    int64_t first, rows, c, heads, head, width;
+    float scale;
+    int causal, accumulate;
+} attention_job;
+
+typedef struct adamw_job {
+    float lr, correction1, correction2, gradient_scale;
+    float beta1, rest1, beta2, rest2; /* rest = 1 - beta, rounded once */
+    float epsilon, shrink;            /* shrink = lr * decay */
+} adamw_job;
+
+typedef struct kernels {
+    const char *name;
+    int width; /* floats of one vector */
+    /* y = act(x + bias) + residual over a block; x lies in `pre` when given (then pre = x + bias), else in y. ld: floats from row to row. */
+    void (*epilogue)(float *y, float *pre, const float *bias, const float *residual, int64_t rows, int64_t columns, int64_t ld, int activation);
+    void (*activation)(float *y, const float *x, int64_t n, int activation);
+    void (*activation_grad)(float *dpre, const float *dy, const float *pre, int64_t n, int activation, int accumulate);
+    void (*layer_norm)(float *y, float *mean, float *rstd, const float *x, const float *gain, const float *bias, int64_t rows, int64_t n, float epsilon);
+    /* `sums` (2, n): dgain, then dbias of these rows, overwritten. dx may be NULL. */
+    void (*layer_norm_grad)(float *dx, float *sums, const float *dy, const float *x, const float *gain, const float *mean, const float *rstd, int64_t rows,
+                            int64_t n, int accumulate);
+    void (*attention)(const attention_job *job);
+    void (*attention_grad)(const attention_job *job);
+    void (*axpby)(float *y, const float *a, const float *b, float alpha, float beta, int64_t n); /* b may be NULL */
+    void (*multiply)(float *y, const float *a, const float *b, int64_t n);
+    void (*exponential)(float *y, const float *x, int64_t n);
+    void (*clamp)(float *y, const float *x, float low, float high, int64_t n);
+    void (*fill)(float *y, float value, int64_t n, int accumulate);
+    void (*l2_normalise)(float *y, float *rnorm, const float *x, int64_t rows, int64_t n);
+    void (*l2_normalise_grad)(float *dx, const float *dy, const float *y, const float *rnorm, int64_t rows, int64_t n, int accumulate);
+    void (*log_sum_exp)(float *lse, const float *x, int64_t rows, int64_t n, float inverse_tau);
+    /* dx = d[row] * (exp(x*s - lse) - q) * s, q = exp(t*s - target_lse) or, without t, 1 at the label */
+    void (*softmax_grad)(float *dx, const float *d, const float *x, const float *lse, const int32_t *labels, const float *t, const float *target_lse,
+                         int64_t rows, int64_t n, float inverse_tau, int accumulate);
+    void (*divergence)(float *kl, const float *x, const float *lse, const float *t, const float *target_lse, int64_t rows, int64_t n, float inverse_tau);
+    double (*sum)(const float *a, int64_t n);
+    double (*dot)(const float *a, const float *b, int64_t n);
+    void (*adamw)(float *p, float *m, float *v, const float *g, int64_t n, const adamw_job *job);
+    /* out[c] (+)= sum over rows of x[r*ld + c] */
+    void (*column_sums)(float *out, const float *x, int64_t rows, int64_t columns, int64_t ld, int accumulate);
+} kernels;
+
+/* Floats of scratch that one attention job needs, for rows up to `rows` long. */
+static inline int64_t attention_scratch_floats(int64_t rows, int64_t width)
+{
+    const int64_t w = KERNEL_MAX_WIDTH;
+    const int64_t keys = ((rows < ATTENTION_KEYS_WHOLE ? rows : ATTENTION_KEYS_WHOLE) + w - 1) / w * w, wide = (width + w - 1) / w * w;
+    const int64_t queries = ATTENTION_QUERIES;
+    return 2 * width * keys + 3 * keys * wide + 2 * queries * keys + 3 * queries * wide + 3 * queries + 8 * w;
+}
+
+extern const kernels kernels_baseline;
+#if defined(__x86_64__)
+extern const kernels kernels_avx2;
+extern const kernels kernels_avx512;
+#endif
+
+#endif

@@ -1,0 +1,114 @@
+/* plugins/backends/cpu/matmul.c: matrix products by OpenBLAS, one call a task, on the host's threads.
+ *
+ * OpenBLAS runs single-threaded inside each task: its own split depends on the number of threads, and would compete with ours.
+ * Each call packs its parts of both matrices, so pieces are kept large and near square; their number and borders depend on the
+ * product's shape alone. What follows a product element by element (bias, activation, residual) is done by the same task while its
+ * piece is still in the cache.
+ */
+#include <cblas.h>
+
+#include "operations.h"
+
+/* A piece of fewer multiply-accumulates than this costs more in packing and hand-out than a second thread brings. */
+static const int64_t PIECE_LEAST = 6 << 20;
+/* Larger products are cut further, so that they balance on many cores. */
+static const int64_t PIECE_MOST = 384 << 20;
+enum { PIECES = 16, PIECE_ALIGN = 16, SUMS_ELEMENTS = 1 << 16 };
+
+typedef struct grid {
+    int64_t down, across; /* pieces along m and n */
+    int64_t m_step, n_step;
+} grid;
+
+static int64_t least(int64_t a, int64_t b)
+{
+    return a < b ? a : b;
+}
+
+static int64_t step_of(int64_t n, int64_t pieces)
+{
+    const int64_t step = (n + pieces - 1) / pieces;
+    return (step + PIECE_ALIGN - 1) / PIECE_ALIGN * PIECE_ALIGN;
+}
+
+static grid grid_of(int64_t m, int64_t n, int64_t k)
+{
+    const double work = (double)m * (double)n * (double)(k > 0 ? k : 1);
+    int64_t wanted = (int64_t)(work / (double)PIECE_LEAST);
+    if (wanted > PIECES) {
+        wanted = (int64_t)(work / (double)PIECE_MOST);
+        wanted = wanted < PIECES ? PIECES : wanted;
+    }
+    grid best = {1, 1, m, n};
+    double best_cost = -1;
+    for (int64_t down = 1; down <= wanted; down++) {
+        const int64_t across = (wanted + down - 1) / down;
+        grid g = {0, 0, step_of(m, down), step_of(n, across)};
+        g.down = (m + g.m_step - 1) / g.m_step;
+        g.across = (n + g.n_step - 1) / g.n_step;
+        /* what is packed: a once for every piece across, b once for every piece down; and a share for pieces that do not come out even */
+        const double packed = (double)g.across * (double)m + (double)g.down * (double)n;
+        const double uneven = (double)(g.down * g.m_step) / (double)m * ((double)(g.across * g.n_step) / (double)n);
+        const double too_few = g.down * g.across < wanted ? (double)wanted / (double)(g.down * g.across) : 1;
+        const double cost = packed * uneven * too_few;
+        if (best_cost < 0 || cost < best_cost) {
+            best_cost = cost;
+            best = g;
+        }
+    }
+    return best;
+}
+
+typedef struct matmul_context {
+    const matmul *job;
+    const kernels *k;
+    grid pieces;
+    int64_t products; /* tasks from here on are column sums */
+    int64_t sums_step;
+} matmul_context;
+
+static void task(void *context, int64_t index, uint32_t worker)
+{
+    const matmul_context *x = context;
+    const matmul *j = x->job;
+    (void)worker;
+    if (index >= x->products) {
+        const int64_t first = (index - x->products) * x->sums_step, columns = least(x->sums_step, j->sums_columns - first);
+        x->k->column_sums(j->sums + first, j->sums_of + first, j->sums_rows, columns, j->sums_columns, j->sums_accumulate);
+        return;
+    }
+    const int64_t m0 = index / x->pieces.across * x->pieces.m_step, n0 = index % x->pieces.across * x->pieces.n_step;
+    const int64_t m = least(x->pieces.m_step, j->m - m0), n = least(x->pieces.n_step, j->n - n0), at = m0 * j->n + n0;
+    if (j->k > 0) {
+        cblas_sgemm(CblasRowMajor, j->transpose_a ? CblasTrans : CblasNoTrans, j->transpose_b ? CblasTrans : CblasNoTrans, (int)m, (int)n, (int)j->k,
+                    j->alpha, j->a + (j->transpose_a ? m0 : m0 * j->lda), (int)j->lda, j->b + (j->transpose_b ? n0 * j->ldb : n0), (int)j->ldb, j->beta,
+                    j->c + at, (int)j->n);
+    } else if (j->beta == 0) {
+        for (int64_t r = 0; r < m; r++) {
+            x->k->fill(j->c + at + r * j->n, 0, n, 0);
+        }
+    }
+    if (j->has_epilogue) {
+        x->k->epilogue(j->y + at, j->pre != NULL ? j->pre + at : NULL, j->bias != NULL ? j->bias + n0 : NULL,
+                       j->residual != NULL ? j->residual + at : NULL, m, n, j->n, j->activation);
+    }
+}
+
+void matmul_run(prn_backend_instance *instance, const matmul *job)
+{
+    matmul_context x = {.job = job, .k = instance->k};
+    int64_t sums = 0;
+    if (job->c != NULL && job->m > 0 && job->n > 0) {
+        x.pieces = grid_of(job->m, job->n, job->k);
+        x.products = x.pieces.down * x.pieces.across;
+    }
+    if (job->sums != NULL && job->sums_columns > 0) {
+        const int64_t rows = job->sums_rows > 0 ? job->sums_rows : 1;
+        x.sums_step = (SUMS_ELEMENTS / rows + 63) / 64 * 64;
+        x.sums_step = x.sums_step < 64 ? 64 : x.sums_step;
+        sums = (job->sums_columns + x.sums_step - 1) / x.sums_step;
+    }
+    if (x.products + sums > 0) {
+        instance->host->parallel_for(instance->host->self, x.products + sums, task, &x);
+    }
+}

@@ -1,0 +1,1 @@
+target_link_libraries(${PRN_PLUGIN_TARGET} PRIVATE m)
