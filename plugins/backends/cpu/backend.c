@@ -100,6 +100,11 @@ static prn_status open_instance(const prn_host *host, const prn_option_value *va
     if (kernels_named(isa) == NULL || !processor_has(isa)) {
         return prn_error_set(error, PRN_UNSUPPORTED, "option isa=%s: this processor lacks it; use isa=auto", isa);
     }
+    if (openblas_get_parallel() == OPENBLAS_SEQUENTIAL && host->thread_count(host->self) > 1) {
+        /* that build shares its packing buffers without a lock: concurrent products overwrite each other */
+        return prn_error_set(error, PRN_UNSUPPORTED, "the serial build of OpenBLAS is not safe with several threads; install libopenblas0-pthread, or run "
+                             "with --threads 1");
+    }
     prn_backend_instance *made = host->allocate(host->self, sizeof *made, "cpu backend");
     if (made == NULL) {
         return prn_error_set(error, PRN_NO_MEMORY, "no memory for the cpu backend");
