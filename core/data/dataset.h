@@ -2,7 +2,9 @@
  *
  * Each tar has an index (offsets, sizes, keys), built once, stored beside it (or under `cache` when that folder is not
  * writable), checked against the tar's size and modification time, and mapped. Nothing is unpacked.
- * Hostile input: a damaged tar gives the samples before the damage, and counts what was lost by reason.
+ * Hostile input: a damaged tar gives the samples before and after the damage, and counts what was lost by reason. A count is in
+ * samples where their number can be known (from the tar, or from the `samples` that the manifest states); a cut or missing shard
+ * whose number of samples is stated nowhere counts as one. A stated number that differs from what whole shards hold is an error.
  */
 #ifndef PRN_DATA_DATASET_H
 #define PRN_DATA_DATASET_H
@@ -27,8 +29,8 @@ typedef struct prn__sample {
 
 typedef struct prn__dataset prn__dataset;
 
-/* One or more shard lists (in order) as one dataset. Opens the tars lazily and keeps a bounded number mapped. `index_threads`:
- * threads used to build missing indexes. */
+/* One or more shard lists (in order) as one dataset. Opens the tars lazily and keeps a bounded number open. Missing indexes are built
+ * on several threads. */
 prn_status prn__dataset_open(const prn__manifest *manifest, const prn__shard_list *const *lists, size_t list_count, const char *cache,
                              prn__dataset **dataset, prn_error *error);
 /* A plain list of tar paths (brace ranges allowed), without a manifest. */
@@ -38,8 +40,9 @@ int64_t prn__dataset_samples(const prn__dataset *dataset);
 int64_t prn__dataset_shards(const prn__dataset *dataset);
 const int64_t *prn__dataset_shard_samples(const prn__dataset *dataset); /* (shards) */
 const char *prn__dataset_shard_path(const prn__dataset *dataset, int64_t shard);
-/* Borrowed views, valid until `prn__sample_release`. Thread safe. */
-typedef struct prn__sample_hold { void *memory; void *shard; } prn__sample_hold;
+/* Views valid until `prn__sample_release`. PRN_CORRUPT: its metadata is damaged; PRN_UNSUPPORTED: its image file is absurdly large; other
+ * failures are those of the shard. Thread safe. */
+typedef struct prn__sample_hold { void *memory; } prn__sample_hold;
 prn_status prn__dataset_sample(prn__dataset *dataset, int64_t shard, int64_t index, prn__sample *sample, prn__sample_hold *hold, prn_error *error);
 void prn__sample_release(prn__dataset *dataset, prn__sample_hold *hold);
 /* Losses counted so far, by shard and reason. Thread safe. */

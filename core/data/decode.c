@@ -10,6 +10,8 @@
 
 #include "base/memory.h"
 
+enum { LARGE_BYTES = 1 << 26 };
+
 void prn__image_fini(prn__image *image)
 {
     prn__free(image->pixels);
@@ -23,7 +25,7 @@ static prn_status reserve(prn__image *image, int64_t width, int64_t height, prn_
                              (long long)height, PRN__IMAGE_MAX_SIDE, PRN__IMAGE_MAX_PIXELS);
     }
     size_t bytes = (size_t)(width * height * 3);
-    if (image->capacity < bytes) {
+    if (image->capacity < bytes || (image->capacity > LARGE_BYTES && bytes < LARGE_BYTES)) { /* one huge image is not kept for good */
         prn__free(image->pixels);
         image->pixels = prn__alloc(bytes);
         image->capacity = image->pixels != NULL ? bytes : 0;
@@ -38,36 +40,14 @@ static prn_status reserve(prn__image *image, int64_t width, int64_t height, prn_
 
 /* ---- JPEG ---- */
 
-/* CMYK as libjpeg hands it out to RGB, Pillow's arithmetic. Adobe writes its CMYK inverted and says so in its marker; every CMYK
- * JPEG with such a marker is taken as inverted. */
-static int has_adobe_marker(const uint8_t *bytes, size_t length)
-{
-    for (size_t i = 2; i + 4 <= length && bytes[i] == 0xff;) {
-        uint8_t marker = bytes[i + 1];
-        if (marker == 0xff) {
-            i++;
-            continue;
-        }
-        if (marker == 0xda || marker == 0xd9) {
-            break;
-        }
-        size_t size = (size_t)bytes[i + 2] << 8 | bytes[i + 3];
-        if (marker == 0xee && size >= 14 && i + 9 <= length && memcmp(bytes + i + 4, "Adobe", 5) == 0) {
-            return 1;
-        }
-        i += 2 + size;
-    }
-    return 0;
-}
-
-static void cmyk_to_rgb(const uint8_t *cmyk, int64_t pixels, int is_inverted, uint8_t *rgb)
+/* CMYK as libjpeg hands it out to RGB. Adobe's programs store the inks inverted, and like Pillow every CMYK JPEG is taken to be theirs. */
+static void cmyk_to_rgb(const uint8_t *cmyk, int64_t pixels, uint8_t *rgb)
 {
     for (int64_t i = 0; i < pixels; i++) {
-        int32_t black = is_inverted ? cmyk[4 * i + 3] : 255 - cmyk[4 * i + 3]; /* 255 - K */
+        int32_t light = cmyk[4 * i + 3]; /* 255 - K */
         for (int c = 0; c < 3; c++) {
-            int32_t ink = is_inverted ? 255 - cmyk[4 * i + c] : cmyk[4 * i + c];
-            int32_t t = ink * black + 128;
-            int32_t value = black - (((t >> 8) + t) >> 8);
+            int32_t t = (255 - cmyk[4 * i + c]) * light + 128; /* Pillow's division by 255, rounded */
+            int32_t value = light - (((t >> 8) + t) >> 8);
             rgb[3 * i + c] = (uint8_t)(value < 0 ? 0 : value > 255 ? 255 : value);
         }
     }
@@ -91,12 +71,12 @@ static prn_status decode_jpeg(const uint8_t *bytes, size_t length, prn__image *i
         cmyk = prn__alloc((size_t)width * (size_t)height * 4);
         if (cmyk == NULL) {
             status = prn_error_set(error, PRN_NO_MEMORY, "out of memory for a CMYK image");
-        } else if (tjDecompress2(handle, bytes, length, cmyk, width, 0, height, TJPF_CMYK, 0) != 0) {
+        } else if (tjDecompress2(handle, bytes, length, cmyk, width, 0, height, TJPF_CMYK, TJFLAG_LIMITSCANS) != 0) {
             status = prn_error_set(error, PRN_CORRUPT, "JPEG: %s", tjGetErrorStr2(handle));
         } else {
-            cmyk_to_rgb(cmyk, (int64_t)width * height, has_adobe_marker(bytes, length), image->pixels);
+            cmyk_to_rgb(cmyk, (int64_t)width * height, image->pixels);
         }
-    } else if (status == PRN_OK && tjDecompress2(handle, bytes, length, image->pixels, width, 0, height, TJPF_RGB, 0) != 0) {
+    } else if (status == PRN_OK && tjDecompress2(handle, bytes, length, image->pixels, width, 0, height, TJPF_RGB, TJFLAG_LIMITSCANS) != 0) {
         /* a warning still gives a whole image with grey where data is missing; a damaged image is not trained on */
         status = prn_error_set(error, PRN_CORRUPT, "JPEG: %s", tjGetErrorStr2(handle));
     }
@@ -130,6 +110,11 @@ static prn_status decode_png(const uint8_t *bytes, size_t length, prn__image *im
     }
     if (code != 0) {
         status = prn_error_set(error, code == SPNG_EUSER_WIDTH || code == SPNG_EUSER_HEIGHT ? PRN_INVALID : PRN_CORRUPT, "PNG: %s", spng_strerror(code));
+        goto done;
+    }
+    if ((uint64_t)header.width * header.height / 8 / 1032 > length) {
+        /* no byte of deflate stands for more than 1032, so that this cannot be whole: refused before memory is spent on it */
+        status = prn_error_set(error, PRN_CORRUPT, "PNG: %u x %u pixels in %zu bytes", header.width, header.height, length);
         goto done;
     }
     status = reserve(image, header.width, header.height, error);

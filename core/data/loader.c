@@ -2,7 +2,8 @@
  *
  * A ring of batches. Workers take runs of rows of the batch that is being prepared; which samples those rows are is decided under the lock,
  * from the step alone. The batch is packed by whoever finishes its last row, and counted losses are handed to the data set only when the
- * batch is consumed, so that what was merely prepared ahead never shows in a run's record.
+ * batch is consumed, so that what was merely prepared ahead never shows in a run's record. A failure belongs to its batch and its first
+ * bad row, and is reported when that batch is asked for: like the batches, it does not depend on which thread came first.
  */
 #include "data/loader.h"
 
@@ -14,7 +15,8 @@
 #include "base/rng.h"
 #include "data/image.h"
 
-enum { ROWS_AT_ONCE = 8, MAX_ATTEMPTS = 100, MAX_SOURCES = 4096 };
+enum { ROWS_AT_ONCE = 8, MAX_ATTEMPTS = 100, MAX_SOURCES = 4096, DEFAULT_SLOTS = 4 };
+static const int64_t MAX_AHEAD_BYTES = (int64_t)2 << 30;
 
 typedef struct loss {
     prn__dataset *dataset;
@@ -33,6 +35,8 @@ typedef struct slot {
     int32_t *row_counts;  /* (batch); 0: the row is left out */
     loss *losses;
     size_t loss_count, loss_capacity;
+    int64_t failed_row;   /* the first one, -1: none */
+    prn_error failure;
 } slot;
 
 typedef struct source {
@@ -41,13 +45,16 @@ typedef struct source {
     int64_t *starts;        /* (shards + 1) running totals of samples */
     int64_t samples;        /* all there are */
     int64_t bounded;        /* > 0: only so many of them */
-    int64_t rows;           /* in each batch */
+    uint64_t share;         /* of the rows that the sources before left over; 1 << 32: all */
+    uint64_t subset_key;
 } source;
 
 typedef struct pick {
     int64_t source, shard, index;
     uint64_t position;      /* in the source's own order */
 } pick;
+
+__extension__ typedef unsigned __int128 wide;
 
 typedef struct worker {
     struct prn__loader *loader;
@@ -71,8 +78,6 @@ struct prn__loader {
     int64_t last_step;      /* one beyond the last; -1: endless */
     int64_t held_step;      /* handed out, -1 none */
     int is_stopping;
-    prn_error failure;      /* the first one; status 0: none */
-    int64_t failure_step;
 };
 
 /* ---- which samples ---- */
@@ -92,6 +97,11 @@ static void locate(const source *s, int64_t global, int64_t *shard, int64_t *ind
     *index = global - s->starts[low];
 }
 
+static uint64_t place_in_subset(const source *s, uint64_t place)
+{
+    return prn__permute(s->subset_key, (uint64_t)s->samples, place);
+}
+
 static void choose(prn__loader *loader, source *s, uint64_t position, int64_t *shard, int64_t *index)
 {
     const prn__loader_config *config = &loader->config;
@@ -105,21 +115,32 @@ static void choose(prn__loader *loader, source *s, uint64_t position, int64_t *s
     } else if (config->shuffle) {
         place = prn__permute(prn__rng_u64(config->seed, PRN__RNG_SAMPLES, epoch, 0), (uint64_t)s->bounded, place);
     }
-    locate(s, (int64_t)prn__permute(prn__rng_u64(config->seed, PRN__RNG_SUBSET, 0, 0), (uint64_t)s->samples, place), shard, index);
+    locate(s, (int64_t)place_in_subset(s, place), shard, index);
+}
+
+/* How many of the first `rows` rows of a run each source gives: the first source its share, rounded, the second its share of what that
+ * leaves, and so on. Each count only grows with `rows`, so that any row's source is known without the rows before it, and shares are
+ * exact over a run and not only on average. */
+static uint64_t rows_given(const source *s, uint64_t *rows)
+{
+    uint64_t given = (uint64_t)(((wide)*rows * s->share + ((wide)1 << 31)) >> 32);
+    *rows -= given;
+    return given;
 }
 
 static void pick_row(prn__loader *loader, int64_t step, int64_t row, pick *p)
 {
-    int64_t first = 0;
+    uint64_t before = (uint64_t)step * (uint64_t)loader->config.batch, after = before + (uint64_t)loader->config.batch;
     for (size_t i = 0; i < loader->source_count; i++) {
         source *s = &loader->sources[i];
-        if (row < first + s->rows) {
+        uint64_t first = rows_given(s, &before), end = rows_given(s, &after);
+        if ((uint64_t)row < end - first) {
             p->source = (int64_t)i;
-            p->position = (uint64_t)(step * s->rows + row - first);
+            p->position = first + (uint64_t)row;
             choose(loader, s, p->position, &p->shard, &p->index);
             return;
         }
-        first += s->rows;
+        row -= (int64_t)(end - first);
     }
 }
 
@@ -165,9 +186,9 @@ static prn_status load_sample(prn__loader *loader, worker *w, slot *b, int64_t r
     uint8_t *pixels = b->batch.images + row * config->image_side * config->image_side * 3;
     uint64_t global = (uint64_t)(s->starts[p->shard] + p->index);
     prn_status status = prn__dataset_sample(s->dataset, p->shard, p->index, &sample, &hold, error);
-    if (status == PRN_CORRUPT) {
-        *reason = PRN__LOSS_BAD_METADATA;
-        return status;
+    if (status == PRN_CORRUPT || status == PRN_UNSUPPORTED) {
+        *reason = status == PRN_CORRUPT ? PRN__LOSS_BAD_METADATA : PRN__LOSS_IMAGE_DIMENSIONS;
+        return PRN_CORRUPT;
     }
     if (status != PRN_OK) {
         return status;
@@ -223,10 +244,7 @@ static prn_status fill_row(prn__loader *loader, worker *w, slot *b, int64_t row,
         }
         uint64_t all = (uint64_t)(s->bounded > 0 ? s->bounded : s->samples);
         uint64_t place = prn__rng_below(config->seed, PRN__RNG_SUBSTITUTE, p.position * MAX_SOURCES + (uint64_t)p.source, attempt, all);
-        if (s->bounded > 0) {
-            place = prn__permute(prn__rng_u64(config->seed, PRN__RNG_SUBSET, 0, 0), (uint64_t)s->samples, place);
-        }
-        locate(s, (int64_t)place, &p.shard, &p.index);
+        locate(s, (int64_t)(s->bounded > 0 ? place_in_subset(s, place) : place), &p.shard, &p.index);
     }
 }
 
@@ -256,21 +274,24 @@ static void pack(const prn__loader *loader, slot *b)
 
 /* ---- threads ---- */
 
+static int64_t single_pass_samples(const prn__loader *loader)
+{
+    const source *s = &loader->sources[0];
+    return s->bounded > 0 ? s->bounded : s->samples;
+}
+
 static int64_t rows_of_step(const prn__loader *loader, int64_t step)
 {
     if (!loader->config.single_pass) {
         return loader->config.batch;
     }
-    int64_t left = loader->sources[0].samples - step * loader->config.batch;
+    int64_t left = single_pass_samples(loader) - step * loader->config.batch;
     return left < loader->config.batch ? left : loader->config.batch;
 }
 
 /* The batch whose rows are to be filled next, or NULL when nothing can be done now. Under mutex. */
 static slot *next_work(prn__loader *loader)
 {
-    if (loader->failure.status != PRN_OK) {
-        return NULL;
-    }
     for (;;) {
         slot *b = &loader->slots[loader->issue_step % loader->slot_count];
         if (b->state == SLOT_FREE) {
@@ -282,6 +303,7 @@ static slot *next_work(prn__loader *loader)
             b->rows = rows_of_step(loader, b->step);
             b->taken = b->done = 0;
             b->loss_count = 0;
+            b->failed_row = -1;
         }
         if (b->step != loader->issue_step) {
             return NULL; /* the ring is full */
@@ -314,21 +336,25 @@ static void *worker_main(void *argument)
 
         prn_error error = PRN_ERROR_INIT;
         prn_status status = PRN_OK;
-        for (int64_t i = 0; i < count && status == PRN_OK; i++) {
-            status = fill_row(loader, w, b, first + i, picks[i], &error);
+        int64_t at = 0;
+        while (at < count && (status = fill_row(loader, w, b, first + at, picks[at], &error)) == PRN_OK) {
+            at++;
         }
 
         (void)pthread_mutex_lock(&loader->mutex);
-        if (status != PRN_OK && (loader->failure.status == PRN_OK || b->step < loader->failure_step)) {
-            loader->failure = error;
-            loader->failure.status = (int32_t)status;
-            loader->failure_step = b->step;
+        if (status != PRN_OK && (b->failed_row < 0 || first + at < b->failed_row)) {
+            b->failed_row = first + at;
+            b->failure = error;
+            b->failure.status = (int32_t)status;
         }
         b->done += count;
-        if (b->done == b->rows && (loader->failure.status == PRN_OK || b->step < loader->failure_step)) {
-            pack(loader, b);
-            b->state = SLOT_READY;
+        if (b->done < b->rows) {
+            continue;
         }
+        if (b->failed_row < 0) {
+            pack(loader, b);
+        }
+        b->state = SLOT_READY;
         (void)pthread_cond_broadcast(&loader->ready);
     }
     (void)pthread_mutex_unlock(&loader->mutex);
@@ -345,6 +371,11 @@ static prn_status open_source(prn__loader *loader, size_t i, prn_error *error)
     const int64_t *samples = prn__dataset_shard_samples(from->dataset);
     s->dataset = from->dataset;
     s->samples = prn__dataset_samples(from->dataset);
+    s->subset_key = prn__rng_u64(loader->config.seed, PRN__RNG_SUBSET, 0, 0);
+    if (s->samples < 1) {
+        return prn_error_set(error, PRN_INVALID, "none of the %lld shards from %s on has a usable sample; look at them with 'perennial data verify'",
+                             (long long)shards, prn__dataset_shard_path(s->dataset, 0));
+    }
     s->starts = prn__alloc_array((size_t)shards + 1, sizeof *s->starts);
     if (s->starts == NULL) {
         return prn_error_set(error, PRN_NO_MEMORY, "out of memory for the loader");
@@ -369,43 +400,35 @@ static prn_status open_source(prn__loader *loader, size_t i, prn_error *error)
         .shard_count = shards,
         .seed = loader->config.seed,
         .window = loader->config.window,
-        .shuffle = loader->config.shuffle && !loader->config.single_pass,
-        .with_replacement = loader->config.with_replacement && !loader->config.single_pass,
+        .shuffle = loader->config.shuffle,
+        .with_replacement = loader->config.with_replacement,
     };
     return prn__sampler_create(&config, &s->sampler, error);
 }
 
-/* Rows of each batch by weight, whole numbers by largest remainder; ties go to the earlier source. */
+/* Each source's share of what the sources before it leave, in 1/2^32: whole numbers, so that counts never depend on rounding. */
 static prn_status apportion(prn__loader *loader, prn_error *error)
 {
-    double total = 0;
-    int64_t given = 0, batch = loader->config.batch;
-    if (loader->source_count == 1) {
-        loader->sources[0].rows = batch;
-        return PRN_OK;
-    }
+    double left = 0;
     for (size_t i = 0; i < loader->source_count; i++) {
-        total += loader->config.sources[i].weight;
+        double weight = loader->source_count == 1 ? 1 : loader->config.sources[i].weight;
+        if (!(weight >= 0 && weight < 1e300)) {
+            return prn_error_set(error, PRN_INVALID, "the weight of a data source is %g; weights are 0 or more", weight);
+        }
+        left += weight;
     }
-    if (!(total > 0)) {
+    if (!(left > 0)) {
         return prn_error_set(error, PRN_INVALID, "several data sources need weights that add up to more than 0");
     }
+    size_t last = 0;
     for (size_t i = 0; i < loader->source_count; i++) {
-        loader->sources[i].rows = (int64_t)((double)batch * loader->config.sources[i].weight / total);
-        given += loader->sources[i].rows;
+        double weight = loader->source_count == 1 ? 1 : loader->config.sources[i].weight;
+        double share = weight > 0 && left > 0 ? weight / left : 0;
+        loader->sources[i].share = (uint64_t)((share < 1 ? share : 1) * 4294967296.0 + 0.5);
+        last = weight > 0 ? i : last;
+        left -= weight;
     }
-    for (; given < batch; given++) {
-        size_t best = 0;
-        double most = -1;
-        for (size_t i = 0; i < loader->source_count; i++) {
-            double rest = (double)batch * loader->config.sources[i].weight / total - (double)loader->sources[i].rows;
-            if (rest > most) {
-                most = rest;
-                best = i;
-            }
-        }
-        loader->sources[best].rows++;
-    }
+    loader->sources[last].share = (uint64_t)1 << 32; /* whatever the subtractions left over */
     return PRN_OK;
 }
 
@@ -458,6 +481,12 @@ static prn_status start_workers(prn__loader *loader, uint32_t threads, prn_error
 prn_status prn__loader_create(const prn__loader_config *config, prn__loader **result, prn_error *error)
 {
     *result = NULL;
+    if (config->first_step < 0 || config->first_step > INT64_MAX / 2 || config->step_count > INT64_MAX / 2 || config->ahead > 1024 ||
+        config->threads > 4096 ||
+        (config->augment && !(config->scale_low > 0 && config->scale_low <= config->scale_high && config->scale_high <= 1))) {
+        return prn_error_set(error, PRN_INVALID, "a loader needs a first step of at least 0, at most 1024 batches ahead and 4096 threads, and a crop scale"
+                             " in (0, 1]");
+    }
     if (config->source_count < 1 || config->source_count >= MAX_SOURCES || config->batch < 1 || config->batch > 1 << 24 || config->image_side < 1 ||
         config->image_side > 8192 || config->context_length < 2 || config->context_length > 1 << 20 || (config->single_pass && config->source_count != 1)) {
         return prn_error_set(error, PRN_INVALID, "a loader needs sources, a batch of 1 to %d, images of 1 to 8192 pixels and a context of at least 2", 1 << 24);
@@ -468,8 +497,15 @@ prn_status prn__loader_create(const prn__loader_config *config, prn__loader **re
     }
     uint32_t cores = prn__cpu_count(), threads = config->threads != 0 ? config->threads : cores <= 2 ? 1 : cores / 2 < 16 ? cores / 2 : 16;
     loader->config = *config;
+    if (config->single_pass) {
+        loader->config.shuffle = loader->config.with_replacement = 0;
+    }
     loader->source_count = config->source_count;
-    loader->slot_count = config->ahead != 0 ? config->ahead + 1 : 4;
+    loader->slot_count = config->ahead != 0 ? config->ahead + 1 : DEFAULT_SLOTS;
+    int64_t batch_bytes = config->batch * (config->image_side * config->image_side * 3 + config->context_length * 8);
+    while (config->ahead == 0 && loader->slot_count > 2 && batch_bytes > MAX_AHEAD_BYTES / loader->slot_count) {
+        loader->slot_count--;
+    }
     loader->issue_step = loader->consume_step = config->first_step;
     loader->last_step = config->step_count >= 0 ? config->first_step + config->step_count : -1;
     loader->held_step = -1;
@@ -488,7 +524,7 @@ prn_status prn__loader_create(const prn__loader_config *config, prn__loader **re
         status = apportion(loader, error);
     }
     if (status == PRN_OK && config->single_pass) {
-        int64_t all = (loader->sources[0].samples + config->batch - 1) / config->batch;
+        int64_t all = (single_pass_samples(loader) + config->batch - 1) / config->batch;
         loader->last_step = loader->last_step >= 0 && loader->last_step < all ? loader->last_step : all;
     }
     if (status == PRN_OK) {
@@ -543,38 +579,49 @@ void prn__loader_destroy(prn__loader *loader)
     prn__free(loader);
 }
 
+static void give_back(prn__loader *loader)
+{
+    if (loader->held_step >= 0) {
+        loader->slots[loader->held_step % loader->slot_count].state = SLOT_FREE;
+        loader->held_step = -1;
+        (void)pthread_cond_broadcast(&loader->work);
+    }
+}
+
+/* Losses reach the data set once, with the batch that met them. */
+static void hand_over_losses(slot *b)
+{
+    for (size_t i = 0; i < b->loss_count; i++) {
+        prn__dataset_count_loss(b->losses[i].dataset, b->losses[i].shard, b->losses[i].reason, 1);
+    }
+    b->loss_count = 0;
+}
+
 prn_status prn__loader_next(prn__loader *loader, const prn__batch **batch, double *wait_s, prn_error *error)
 {
     prn_status status = PRN_OK;
     double start = prn__now_s();
     *batch = NULL;
     (void)pthread_mutex_lock(&loader->mutex);
-    if (loader->held_step >= 0) {
-        loader->slots[loader->held_step % loader->slot_count].state = SLOT_FREE;
-        loader->held_step = -1;
-    }
-    if (loader->last_step >= 0 && loader->consume_step >= loader->last_step) {
-        status = PRN_END;
-    } else {
+    while (*batch == NULL && status == PRN_OK) {
+        give_back(loader);
+        if (loader->last_step >= 0 && loader->consume_step >= loader->last_step) {
+            status = PRN_END;
+            break;
+        }
         slot *b = &loader->slots[loader->consume_step % loader->slot_count];
-        (void)pthread_cond_broadcast(&loader->work);
-        /* rows are taken in order, so every batch before a failed one is complete or on its way */
-        while (!(b->state == SLOT_READY && b->step == loader->consume_step) &&
-               !(loader->failure.status != PRN_OK && loader->failure_step <= loader->consume_step)) {
+        while (b->state != SLOT_READY || b->step != loader->consume_step) {
             (void)pthread_cond_wait(&loader->ready, &loader->mutex);
         }
-        if (b->state == SLOT_READY && b->step == loader->consume_step) {
-            *batch = &b->batch;
-            loader->held_step = loader->consume_step++;
-        } else {
-            status = prn_error_set(error, (prn_status)loader->failure.status, "%s", loader->failure.message);
+        hand_over_losses(b);
+        if (b->failed_row >= 0) { /* and again, when asked again */
+            status = prn_error_set(error, (prn_status)b->failure.status, "%s", b->failure.message);
+            break;
         }
+        loader->held_step = loader->consume_step++;
+        *batch = b->batch.count > 0 ? &b->batch : NULL; /* a single pass leaves bad samples out, if need be all of a batch */
     }
-    slot *held = loader->held_step >= 0 ? &loader->slots[loader->held_step % loader->slot_count] : NULL;
     (void)pthread_mutex_unlock(&loader->mutex);
-    for (size_t i = 0; held != NULL && i < held->loss_count; i++) {
-        prn__dataset_count_loss(held->losses[i].dataset, held->losses[i].shard, held->losses[i].reason, 1);
-    }
     if (wait_s != NULL) {
         *wait_s = prn__now_s() - start;
     }

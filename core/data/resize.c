@@ -20,6 +20,8 @@ struct prn__scratch {
     int64_t *starts[2];
     int64_t *counts[2];
     size_t weight_capacity[2], place_capacity[2];
+    double *exact; /* the weights of one place, before rounding */
+    size_t exact_capacity;
     uint8_t *rows; /* between the passes */
     size_t row_capacity;
 };
@@ -37,6 +39,7 @@ void prn__scratch_destroy(prn__scratch *scratch)
             prn__free(scratch->starts[a]);
             prn__free(scratch->counts[a]);
         }
+        prn__free(scratch->exact);
         prn__free(scratch->rows);
         prn__free(scratch);
     }
@@ -55,7 +58,7 @@ static double cubic(double x)
 /* The weights of output places [first, first + count) when `in` pixels become `out`. Returns the widest support, 0 when out of memory. */
 static int64_t prepare_axis(prn__scratch *scratch, int axis, int64_t in, int64_t out, int64_t first, int64_t count)
 {
-    double scale = (double)in / (double)out, stretch = scale > 1 ? scale : 1, support = 2 * stretch;
+    double scale = (double)in / (double)out, stretch = scale > 1 ? scale : 1, support = 2 * stretch, shrink = 1.0 / stretch;
     int64_t taps = (int64_t)ceil(support) * 2 + 1;
     size_t need = (size_t)(count * taps);
     if (scratch->weight_capacity[axis] < need) {
@@ -70,21 +73,27 @@ static int64_t prepare_axis(prn__scratch *scratch, int axis, int64_t in, int64_t
         scratch->counts[axis] = prn__alloc_array((size_t)count, sizeof(int64_t));
         scratch->place_capacity[axis] = scratch->starts[axis] != NULL && scratch->counts[axis] != NULL ? (size_t)count : 0;
     }
-    if (scratch->weight_capacity[axis] < need || scratch->place_capacity[axis] < (size_t)count) {
+    if (scratch->exact_capacity < (size_t)taps) {
+        prn__free(scratch->exact);
+        scratch->exact = prn__alloc_array((size_t)taps, sizeof(double));
+        scratch->exact_capacity = scratch->exact != NULL ? (size_t)taps : 0;
+    }
+    if (scratch->weight_capacity[axis] < need || scratch->place_capacity[axis] < (size_t)count || scratch->exact_capacity < (size_t)taps) {
         return 0;
     }
+    double *exact = scratch->exact;
     for (int64_t i = 0; i < count; i++) {
         double centre = ((double)(first + i) + 0.5) * scale, sum = 0;
         int64_t low = (int64_t)(centre - support + 0.5), high = (int64_t)(centre + support + 0.5);
         low = low < 0 ? 0 : low;
         high = high > in ? in : high;
         int32_t *w = scratch->weights[axis] + i * taps;
-        for (int64_t k = low; k < high; k++) {
-            sum += cubic(((double)k - centre + 0.5) / stretch);
+        for (int64_t k = low; k < high; k++) { /* the operations and their order are Pillow's: another rounding is another weight */
+            exact[k - low] = cubic(((double)k - centre + 0.5) * shrink);
+            sum += exact[k - low];
         }
         for (int64_t k = low; k < high; k++) {
-            double value = cubic(((double)k - centre + 0.5) / stretch);
-            value = sum != 0 ? value / sum : value;
+            double value = sum != 0 ? exact[k - low] / sum : exact[k - low];
             w[k - low] = (int32_t)(value < 0 ? value * (1 << PRECISION_BITS) - 0.5 : value * (1 << PRECISION_BITS) + 0.5);
         }
         scratch->starts[axis][i] = low;

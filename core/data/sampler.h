@@ -2,7 +2,8 @@
  *
  * Without replacement: every sample exactly once an epoch. An epoch's order is a keyed permutation of the shards, cut into
  * windows of `window` shards, and a keyed permutation of the samples inside each window; each epoch has its own keys.
- * Memory is one number a shard for the order's prefix sums at most, whatever the number of samples and positions drawn.
+ * Memory is two numbers a shard of one window and one number a window, whatever the number of samples and positions drawn; nothing at
+ * all when every shard has the same number of samples.
  */
 #ifndef PRN_DATA_SAMPLER_H
 #define PRN_DATA_SAMPLER_H

@@ -9,7 +9,7 @@ enum {
     SUM_ELEMENTS = 1 << 15,   /* one partial sum; a part of what results mean, as is SUM_PIECES */
     SUM_PIECES = 64,          /* pieces of layer norm's column sums */
     COLUMN_STEP = 64,         /* columns of one task where rows must be taken in order */
-    ATTENTION_WORK = 3 << 20, /* multiply-accumulates of one task of small matrix products */
+    ATTENTION_WORK = 3 << 19, /* multiply-accumulates of one task of small matrix products */
 };
 
 static const float *in(const operation *v, int i)

@@ -1,0 +1,85 @@
+/* core/recipe/host.h: what the parts of the recipe host share. Private to core/recipe.
+ *
+ * Invariants: functions marked "raises" run under a protected call and leave by a Lua error, so they own nothing that
+ * is not in the host's arena or in the Lua state; everything else never raises.
+ */
+#ifndef PRN_RECIPE_HOST_H
+#define PRN_RECIPE_HOST_H
+
+#include <lauxlib.h>
+#include <lua.h>
+#include <lualib.h>
+
+#include "data/tokenizer.h"
+#include "recipe/recipe_host.h"
+
+/* Kinds of tagged tables that the library's constructors make. */
+#define PRN__TAG_RECIPE "recipe"
+#define PRN__TAG_MODEL "model"
+#define PRN__TAG_AMOUNT "amount"       /* samples, steps, seconds */
+#define PRN__TAG_OPTIMIZER "optimizer"
+#define PRN__TAG_SCHEDULE "schedule"
+#define PRN__TAG_STRATEGY "strategy"
+#define PRN__TAG_EVALUATE "evaluate"
+#define PRN__TAG_BACKEND "backend"
+
+typedef struct prn__recipe_host {
+    lua_State *L;
+    prn__recipe *recipe;      /* owns this host */
+    prn__registry *registry;
+    const char *library;      /* folder */
+    const char *folder;       /* of the recipe */
+    const prn__option_pair *settings;
+    size_t setting_count;
+    unsigned char *setting_used; /* (setting_count) */
+    size_t memory_used, memory_limit; /* bytes of the Lua state */
+    int64_t instructions_left, instruction_limit;
+    double deadline_s;        /* monotonic; 0 for none */
+    int schedule_ref;         /* LUA_NOREF when the schedule is no function */
+    prn__manifest *manifest;  /* while translating */
+    prn__tokenizer *tokenizer;
+    char *scratch;            /* a file's text on its way into Lua; kept here so that a raise leaks nothing */
+    prn_error error;          /* the last error that `raise` made */
+} prn__recipe_host;
+
+prn__recipe_host *prn__recipe_host_of(lua_State *L);
+
+/* ---- sandbox.c ---- */
+
+/* A state with a limited allocator and nothing in it; NULL when out of memory. */
+lua_State *prn__sandbox_open(prn__recipe_host *host);
+/* Libraries on the allow-list, `require`, `print`. Raises. */
+void prn__sandbox_libraries(lua_State *L);
+/* Runs the recipe's file and leaves what it returns on the stack. Raises. */
+void prn__sandbox_run_recipe(lua_State *L);
+/* Runs function(L) with `argument` as its light userdata, protected, with `results` values left on the stack. */
+prn_status prn__sandbox_call(prn__recipe_host *host, lua_CFunction function, void *argument, int results, int64_t instructions, prn_error *error);
+/* Text of a file that was run, by its path; pushes a string or nil. Raises only when out of memory. */
+void prn__sandbox_source(lua_State *L, const char *file);
+
+/* ---- library.c: the constructors behind lua/perennial ---- */
+
+/* Pushes the table that library modules get as their second argument. Raises. */
+void prn__library_push(lua_State *L);
+typedef struct prn__tag {
+    const char *kind, *name, *file; /* in the Lua state while the table lives */
+    int line;
+} prn__tag;
+/* 1 when the value at `index` is a table that a constructor made. */
+int prn__tag_of(lua_State *L, int index, prn__tag *tag);
+
+/* ---- lines.c ---- */
+
+/* The line of `key = ` inside a table that opens on `line` of `text`; `line` itself when it is not found. [any] */
+int prn__key_line(const char *text, size_t length, int line, const char *key);
+
+/* ---- translate.c ---- */
+
+/* Reads the table on top of the stack into host->recipe. Raises. */
+void prn__recipe_translate(lua_State *L);
+
+/* Makes an error (file NULL: no position) and raises it. */
+_Noreturn void prn__raise(lua_State *L, prn_status status, const char *file, int line, const char *format, ...)
+    __attribute__((format(printf, 5, 6)));
+
+#endif

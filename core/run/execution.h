@@ -1,0 +1,61 @@
+/* core/run/execution.h: what the parts of the executor share while a run is under way.
+ * Private to executor.c, training.c and scoring.c. */
+#ifndef PRN_RUN_EXECUTION_H
+#define PRN_RUN_EXECUTION_H
+
+#include "data/loader.h"
+#include "model/embedder.h"
+#include "run/executor.h"
+#include "run/ledger.h"
+#include "run/stage_files.h"
+
+typedef struct prn__scored_set { /* one cell's column: an evaluation set of one time step */
+    uint32_t time_step;
+    const prn__evaluation_set *set;
+    char key[33];
+} prn__scored_set;
+
+typedef struct prn__execution {
+    prn__plan *plan;
+    const prn__recipe *recipe;
+    prn__registry *registry;
+    const prn__run_options *options;
+    prn__arena memory;
+    prn__ledger *ledger;
+    int64_t run;             /* in the ledger */
+    prn__device device;
+    prn__tokenizer *tokenizer;
+    prn__trainer *trainer;   /* made for the first stage that trains, used for all */
+    prn__embedder *embedder; /* made for the first evaluation */
+    prn__stage_state state;
+    int32_t loaded_stage;    /* whose finished weights `state` and the embedder hold; -1 for none */
+    char *cache;             /* folder for shard indexes */
+    const char **data_digests; /* (T), NULL where not asked for yet */
+    prn__scored_set *sets;
+    size_t set_count;
+    int64_t samples_left;    /* of all stages that are to be trained, this one included */
+    double step_seconds;     /* running mean */
+    double evaluation_seconds;
+    int64_t evaluations_left, evaluations_done;
+} prn__execution;
+
+/* Folder of a stage; arena memory; NULL when out of memory. */
+const char *prn__execution_folder(prn__execution *x, const prn__stage *stage);
+/* "time step 2 (2016), strategies sequential, cumulative" into `target`; returns it. */
+const char *prn__stage_label(const prn__plan *plan, const prn__stage *stage, char *target, size_t bytes);
+int prn__execution_stop(const prn__execution *x);
+void prn__execution_report(const prn__execution *x, prn__progress *progress, const prn__stage *stage);
+
+/* Digest of a time step's training shards, checked against what the manifest states. `missing` (may be NULL): 1 when shards are
+ * not there, then no error. */
+prn_status prn__data_digest(prn__execution *x, uint32_t time_step, int *missing, const char **digest, prn_error *error);
+/* The weights of a finished stage into x->state, checked against its stage.json. */
+prn_status prn__finished_load(prn__execution *x, int32_t stage, int optimizer, prn_error *error);
+/* Trains what is missing of a stage. PRN_INTERRUPTED after a stop. */
+prn_status prn__stage_train(prn__execution *x, int32_t stage, prn_error *error);
+
+/* Finds the sets to score and their keys, and tells the ledger. */
+prn_status prn__scoring_prepare(prn__execution *x, prn_error *error);
+prn_status prn__stage_score(prn__execution *x, int32_t stage, prn_error *error);
+
+#endif

@@ -1,0 +1,302 @@
+/* core/run/executor.c: see executor.h. The order of a run: lock, ledger, device, data, then for each stage what is
+ * missing of its training and of its scores.
+ *
+ * Invariants: whatever ends a run, what was finished before stays finished; one process at a time works in a workspace.
+ */
+#include "run/executor.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <jansson.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <unistd.h>
+
+#include "base/file.h"
+#include "base/log.h"
+#include "run/execution.h"
+#include "run/record.h"
+
+static prn_status no_memory(prn_error *error)
+{
+    return prn_error_set(error, PRN_NO_MEMORY, "out of memory while running");
+}
+
+const char *prn__execution_folder(prn__execution *x, const prn__stage *stage)
+{
+    char *folder = prn__stage_folder(x->recipe->workspace, stage->key);
+    const char *kept = folder != NULL ? prn__arena_strdup(&x->memory, folder) : NULL;
+    prn__free(folder);
+    return kept;
+}
+
+const char *prn__stage_label(const prn__plan *plan, const prn__stage *stage, char *target, size_t bytes)
+{
+    int used = snprintf(target, bytes, "time step %u (%s), %s ", stage->time_step, plan->manifest->steps[stage->time_step - 1].name,
+                        stage->used_by_count == 1 ? "strategy" : "strategies");
+    for (uint32_t i = 0; i < stage->used_by_count && used >= 0 && (size_t)used < bytes; i++) {
+        int more = snprintf(target + used, bytes - (size_t)used, "%s%s", i > 0 ? ", " : "", stage->used_by[i]);
+        used = more < 0 ? -1 : used + more;
+    }
+    return target;
+}
+
+int prn__execution_stop(const prn__execution *x)
+{
+    return x->options != NULL && x->options->should_stop != NULL && x->options->should_stop(x->options->stop_context);
+}
+
+void prn__execution_report(const prn__execution *x, prn__progress *progress, const prn__stage *stage)
+{
+    if (x->options == NULL || x->options->progress == NULL) {
+        return;
+    }
+    if (stage == NULL) { /* before any stage: nothing is measured yet */
+        progress->loss = progress->learning_rate = progress->samples_per_s = progress->data_wait_frac = progress->remaining_s = NAN;
+    } else {
+        progress->time_step = stage->time_step;
+    }
+    progress->stage_count = x->plan->stage_count;
+    progress->step_count_t = x->plan->step_count;
+    x->options->progress(x->options->progress_context, progress);
+}
+
+/* ---- the workspace -------------------------------------------------------------------------------------------------------- */
+
+static prn_status lock_workspace(const char *workspace, int *lock, prn_error *error)
+{
+    char *path = prn__path_join(workspace, "lock");
+    char text[32];
+    prn_status status = PRN_OK;
+    *lock = -1;
+    if (path == NULL) {
+        return no_memory(error);
+    }
+    *lock = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
+    if (*lock < 0) {
+        status = prn_error_set(error, PRN_IO, "%s: cannot create the file (%s); choose a workspace that can be written", path, strerror(errno));
+    } else if (flock(*lock, LOCK_EX | LOCK_NB) != 0) {
+        ssize_t got = errno == EWOULDBLOCK ? pread(*lock, text, sizeof text - 1, 0) : 0;
+        text[got > 0 ? got : 0] = '\0';
+        status = errno == EWOULDBLOCK || got > 0
+                     ? prn_error_set(error, PRN_CONFLICT, "%s: another process (%ld) is running in this workspace; wait for it, stop it, or choose"
+                                     " another one with `workspace`", workspace, strtol(text, NULL, 10))
+                     : prn_error_set(error, PRN_IO, "%s: cannot be locked (%s)", path, strerror(errno));
+        (void)close(*lock);
+        *lock = -1;
+    } else { /* the number is for the message above only: the lock itself dies with the process */
+        int length = snprintf(text, sizeof text, "%ld\n", (long)getpid());
+        if (ftruncate(*lock, 0) != 0 || pwrite(*lock, text, (size_t)length, 0) != length) {
+            prn__log(PRN_LOG_DEBUG, "%s: the process number could not be written", path);
+        }
+    }
+    prn__free(path);
+    return status;
+}
+
+/* ---- preparation ------------------------------------------------------------------------------------------------------------ */
+
+static prn_status open_tokenizer(prn__execution *x, prn_error *error)
+{
+    const prn__manifest *manifest = x->plan->manifest;
+    if (manifest->vocabulary == NULL) {
+        return prn_error_set(error, PRN_INVALID, "%s: names no vocabulary; add `vocabulary: FILE` with a CLIP vocabulary file", manifest->path);
+    }
+    prn_status status = prn__tokenizer_open(manifest->vocabulary, manifest->merges, &x->tokenizer, error);
+    if (status != PRN_OK) {
+        return prn_error_context(error, status, "%s: vocabulary", manifest->path);
+    }
+    int64_t size = prn__tokenizer_vocab_size(x->tokenizer);
+    if (size > x->recipe->model.text.vocab_size) {
+        return prn_error_set(error, PRN_INVALID, "%s: the vocabulary %s has %" PRId64 " tokens and the model room for %" PRId64 "; set the model's"
+                             " vocab_size to %" PRId64 ", or leave it out", x->recipe->path, manifest->vocabulary, size, x->recipe->model.text.vocab_size, size);
+    }
+    return PRN_OK;
+}
+
+/* Stages of data without stated checksums were keyed by name: their data must still be what they were trained on. */
+static prn_status check_finished(prn__execution *x, const prn__stage *stage, prn_error *error)
+{
+    const char *folder = prn__execution_folder(x, stage);
+    char *file = folder != NULL ? prn__path_join(folder, "stage.json") : NULL, *text = NULL;
+    size_t bytes = 0, index;
+    json_t *object = NULL, *item;
+    if (file == NULL) {
+        return no_memory(error);
+    }
+    prn_status status = prn__file_read(file, 1 << 20, &text, &bytes, error);
+    if (status == PRN_OK) {
+        object = json_loadb(text, bytes, 0, NULL);
+        if (object == NULL) {
+            status = prn_error_set(error, PRN_CORRUPT, "%s: is damaged; remove the folder to train the stage again", file);
+        }
+    }
+    json_array_foreach(json_object_get(object, "data"), index, item) {
+        json_int_t step = json_integer_value(json_object_get(item, "time_step"));
+        const char *stated = json_string_value(json_object_get(item, "digest")), *digest = NULL;
+        int missing = 0;
+        if (status != PRN_OK || step < 1 || step > (json_int_t)x->plan->step_count || stated == NULL ||
+            x->plan->manifest->steps[step - 1].train.checksum != NULL) {
+            continue;
+        }
+        status = prn__data_digest(x, (uint32_t)step, &missing, &digest, error);
+        if (status == PRN_OK && !missing && strcmp(stated, digest) != 0) {
+            status = prn_error_set(error, PRN_CONFLICT, "%s: was trained on other data than step '%s' holds now; use another workspace, or remove the folder"
+                                   " to train the stage again (stated checksums in the manifest keep such stages apart)", folder,
+                                   x->plan->manifest->steps[step - 1].name);
+        }
+    }
+    json_decref(object);
+    prn__free(text);
+    prn__free(file);
+    return status;
+}
+
+/* Another process, or an earlier run with another recipe, may have finished stages since the plan was made. */
+static prn_status look_again(prn__execution *x, prn_error *error)
+{
+    prn_status status = PRN_OK;
+    for (uint32_t i = 0; i < x->plan->stage_count && status == PRN_OK; i++) {
+        prn__stage *stage = &x->plan->stages[i];
+        stage->is_done = prn__stage_is_done(x->recipe->workspace, stage->key);
+        if (stage->is_done) {
+            status = check_finished(x, stage, error);
+        } else {
+            x->samples_left += stage->samples;
+        }
+    }
+    return status;
+}
+
+static prn_status begin_run(prn__execution *x, prn_error *error)
+{
+    char identity[33];
+    prn_status status;
+    char *resolved = prn__record_recipe(x->recipe);
+    char *environment = prn__record_environment(x->plan, x->registry, &x->device, x->data_digests);
+    if (resolved == NULL || environment == NULL) {
+        status = no_memory(error);
+        goto done;
+    }
+    prn__record_identity(x->plan, resolved, identity);
+    const prn__run_record record = {.identity = identity, .environment = environment, .resolved = resolved};
+    status = prn__ledger_run_begin(x->ledger, x->plan, &record, &x->run, error);
+done:
+    prn__free(resolved);
+    prn__free(environment);
+    return status;
+}
+
+/* Again at the end, when the digests of all data used are known. */
+static prn_status complete_environment(prn__execution *x, prn_error *error)
+{
+    char *environment = prn__record_environment(x->plan, x->registry, &x->device, x->data_digests);
+    if (environment == NULL) {
+        return no_memory(error);
+    }
+    prn_status status = prn__ledger_environment(x->ledger, x->run, environment, error);
+    prn__free(environment);
+    return status;
+}
+
+static prn_status prepare(prn__execution *x, prn_error *error)
+{
+    const prn__recipe *r = x->recipe;
+    prn_status status;
+    x->loaded_stage = -1;
+    x->cache = prn__path_join(r->workspace, "cache");
+    x->data_digests = prn__arena_alloc(&x->memory, x->plan->step_count * sizeof *x->data_digests);
+    if (x->cache == NULL || x->data_digests == NULL) {
+        return no_memory(error);
+    }
+    if ((status = prn__folder_create(x->cache, error)) != PRN_OK || (status = open_tokenizer(x, error)) != PRN_OK ||
+        (status = prn__device_open(x->registry, r->backend, r->backend_options, r->backend_option_count, &x->device, error)) != PRN_OK ||
+        (status = prn__stage_state_init(&x->state, x->plan->model->flat_elements, error)) != PRN_OK ||
+        (status = prn__ledger_open(r->workspace, &x->ledger, error)) != PRN_OK || (status = look_again(x, error)) != PRN_OK ||
+        (status = begin_run(x, error)) != PRN_OK) {
+        return status;
+    }
+    return PRN_OK;
+}
+
+static void release(prn__execution *x)
+{
+    if (x->trainer != NULL) {
+        prn__trainer_destroy(x->trainer);
+    }
+    if (x->embedder != NULL) {
+        prn__embedder_destroy(x->embedder);
+    }
+    if (x->tokenizer != NULL) {
+        prn__tokenizer_close(x->tokenizer);
+    }
+    prn__stage_state_fini(&x->state);
+    if (x->device.instance != NULL) {
+        prn__device_close(&x->device);
+    }
+    prn__ledger_close(x->ledger);
+    prn__free(x->cache);
+    prn__arena_fini(&x->memory);
+}
+
+/* ---- the run ---------------------------------------------------------------------------------------------------------------- */
+
+static prn_status run_stages(prn__execution *x, prn_error *error)
+{
+    prn_status status = prn__scoring_prepare(x, error);
+    for (uint32_t i = 0; i < x->plan->stage_count && status == PRN_OK; i++) {
+        if (!x->plan->stages[i].is_done) {
+            status = prn__stage_train(x, (int32_t)i, error);
+        }
+        if (status == PRN_OK) {
+            status = prn__stage_score(x, (int32_t)i, error);
+        }
+    }
+    return status;
+}
+
+prn_status prn__run_execute(prn__plan *plan, prn__registry *registry, const prn__run_options *options, prn_error *error)
+{
+    prn_error own = PRN_ERROR_INIT, ignored = PRN_ERROR_INIT;
+    prn__execution *x;
+    int lock = -1;
+    error = error != NULL ? error : &own; /* the ledger keeps the message */
+    prn_status status = prn__folder_create(plan->recipe->workspace, error);
+    if (status == PRN_OK) {
+        status = lock_workspace(plan->recipe->workspace, &lock, error);
+    }
+    if (status != PRN_OK) {
+        return status;
+    }
+    x = prn__alloc(sizeof *x);
+    if (x == NULL) {
+        (void)close(lock);
+        return no_memory(error);
+    }
+    x->plan = plan;
+    x->recipe = plan->recipe;
+    x->registry = registry;
+    x->options = options;
+    prn__arena_init(&x->memory, 1 << 16);
+    status = prepare(x, error);
+    if (status == PRN_OK) {
+        status = run_stages(x, error);
+    }
+    if (x->run > 0) {
+        if (status == PRN_OK) {
+            status = complete_environment(x, error);
+        }
+        if (status == PRN_OK) {
+            status = prn__ledger_run_end(x->ledger, x->run, "done", "", error);
+        } else {
+            (void)prn__ledger_run_end(x->ledger, x->run, status == PRN_INTERRUPTED ? "interrupted" : "failed", error->message, &ignored);
+        }
+    }
+    release(x);
+    prn__free(x);
+    (void)close(lock); /* gives the lock back */
+    return status;
+}

@@ -1,0 +1,26 @@
+/* core/run/ledger_sql.h: what ledger.c and results.c share: opening the database, and one call to run a statement.
+ * Private to those two files. */
+#ifndef PRN_RUN_LEDGER_SQL_H
+#define PRN_RUN_LEDGER_SQL_H
+
+#include <perennial/status.h>
+#include <sqlite3.h>
+
+#define PRN__LEDGER_SCHEMA 1
+
+typedef struct prn__sql {
+    sqlite3 *database;
+    const char *path; /* borrowed */
+} prn__sql;
+
+/* Turns SQLite's last failure into an error that names the ledger's path and says what to do. */
+prn_status prn__sql_failed(const prn__sql *sql, prn_error *error);
+/* Prepares `text` and binds one argument a letter: i int64_t, s const char * (NULL allowed), d double (NaN becomes NULL). */
+prn_status prn__sql_prepare(const prn__sql *sql, sqlite3_stmt **statement, prn_error *error, const char *text, const char *letters, ...);
+/* The same, then runs it to its end. `first` (may be NULL) gets column 0 of the first row as an integer, and stays as it is
+ * when there is no row. */
+prn_status prn__sql_run(const prn__sql *sql, int64_t *first, prn_error *error, const char *text, const char *letters, ...);
+/* 1 when a row is there, 0 at the end, -1 on failure (error written). */
+int prn__sql_step(const prn__sql *sql, sqlite3_stmt *statement, prn_error *error);
+
+#endif

@@ -1,0 +1,247 @@
+/* core/run/record.c: see record.h. */
+#include "run/record.h"
+
+#include <inttypes.h>
+#include <jansson.h>
+#include <sched.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/utsname.h>
+
+#include "base/hash.h"
+
+/* Recipes and paths may hold any bytes; JSON may not. */
+static json_t *text_of(const char *text)
+{
+    if (text == NULL) {
+        return json_null();
+    }
+    json_t *value = json_string(text);
+    return value != NULL ? value : json_string("(not UTF-8)");
+}
+
+static char *dump(json_t *object)
+{
+    char *text = object != NULL ? json_dumps(object, JSON_COMPACT | JSON_REAL_PRECISION(15)) : NULL;
+    char *copy = prn__strdup(text);
+    free(text); /* jansson's own allocator */
+    json_decref(object);
+    return copy;
+}
+
+char *prn__record_options(const prn_option *table, uint32_t count, const prn_option_value *values)
+{
+    json_t *object = json_object();
+    for (uint32_t i = 0; i < count && object != NULL; i++) { /* strides are stated by the first entries: plugins may be older */
+        const prn_option *option = (const prn_option *)(const void *)((const char *)table + (size_t)i * table->struct_size);
+        const prn_option_value *value = (const prn_option_value *)(const void *)((const char *)values + (size_t)i * values->struct_size);
+        json_t *item = NULL;
+        switch (option->type) {
+        case PRN_OPTION_BOOL:
+            item = json_boolean(value->integer != 0);
+            break;
+        case PRN_OPTION_INTEGER:
+            item = json_integer(value->integer);
+            break;
+        case PRN_OPTION_REAL:
+            item = json_real(value->real);
+            break;
+        case PRN_OPTION_REAL_LIST:
+            item = json_array();
+            for (uint64_t j = 0; j < value->list_count; j++) {
+                (void)json_array_append_new(item, json_real(value->list[j]));
+            }
+            break;
+        default:
+            item = text_of(value->string);
+            break;
+        }
+        (void)json_object_set_new(object, option->name, item);
+    }
+    return dump(object);
+}
+
+static json_t *pairs_of(const prn__option_pair *pairs, size_t count)
+{
+    json_t *object = json_object();
+    for (size_t i = 0; i < count; i++) {
+        (void)json_object_set_new(object, pairs[i].name, text_of(pairs[i].value));
+    }
+    return object;
+}
+
+static json_t *schedule_of(const prn__schedule *schedule)
+{
+    switch (schedule->kind) {
+    case PRN__SCHEDULE_CONSTANT:
+        return json_pack("{s:s, s:f, s:I, s:I}", "kind", "constant", "peak", schedule->peak, "warmup", (json_int_t)schedule->warmup_steps,
+                         "later_warmup", (json_int_t)schedule->later_warmup_steps);
+    case PRN__SCHEDULE_COSINE:
+        return json_pack("{s:s, s:f, s:f, s:I, s:I}", "kind", "cosine", "peak", schedule->peak, "final", schedule->final, "warmup",
+                         (json_int_t)schedule->warmup_steps, "later_warmup", (json_int_t)schedule->later_warmup_steps);
+    case PRN__SCHEDULE_FUNCTION:
+        break;
+    }
+    return json_pack("{s:s}", "kind", "function");
+}
+
+char *prn__record_recipe(const prn__recipe *r)
+{
+    json_t *object = json_object(), *list;
+    if (object == NULL) {
+        return NULL;
+    }
+    char *model = prn__model_config_json(&r->model);
+    char seed[24];
+    (void)snprintf(seed, sizeof seed, "%" PRIu64, r->seed);
+    (void)json_object_set_new(object, "name", text_of(r->name));
+    (void)json_object_set_new(object, "stream", text_of(r->manifest_path));
+    (void)json_object_set_new(object, "model", model != NULL ? json_loads(model, 0, NULL) : json_null());
+    (void)json_object_set_new(object, "init", text_of(r->init));
+    (void)json_object_set_new(object, "backend", text_of(r->backend));
+    (void)json_object_set_new(object, "backend_options", pairs_of(r->backend_options, r->backend_option_count));
+    (void)json_object_set_new(object, "seed", text_of(seed));
+    (void)json_object_set_new(object, "batch", json_integer(r->batch));
+    (void)json_object_set_new(object, "micro_batch", json_integer(r->micro_batch));
+    (void)json_object_set_new(object, "checkpointing", json_boolean(r->checkpointing));
+    (void)json_object_set_new(object, "budget", json_pack("{s:I}", r->budget_unit == PRN__BUDGET_SAMPLES ? "samples" : "steps", (json_int_t)r->budget));
+    (void)json_object_set_new(object, "optimizer", json_pack("{s:f, s:f, s:f, s:f, s:f, s:s}", "beta1", r->optimizer.beta1, "beta2", r->optimizer.beta2,
+                                                             "epsilon", r->optimizer.epsilon, "decay", r->optimizer.decay, "clip_norm",
+                                                             r->optimizer.clip_norm, "decay_rule",
+                                                             r->decay_rule == PRN__DECAY_DIMENSIONS ? "dimensions" : "no_embeddings"));
+    (void)json_object_set_new(object, "schedule", schedule_of(&r->schedule));
+    (void)json_object_set_new(object, "transform", json_string(r->augment ? "train" : "eval"));
+    (void)json_object_set_new(object, "scale", json_pack("[f, f]", r->scale_low, r->scale_high));
+    (void)json_object_set_new(object, "shuffle", json_boolean(r->shuffle));
+    (void)json_object_set_new(object, "with_replacement", json_boolean(r->with_replacement));
+    (void)json_object_set_new(object, "window", json_integer(r->window));
+    (void)json_object_set_new(object, "eval_batch", json_integer(r->eval_batch));
+    list = json_array();
+    for (size_t i = 0; i < r->recall_k_count; i++) {
+        (void)json_array_append_new(list, json_integer(r->recall_k[i]));
+    }
+    (void)json_object_set_new(object, "recall", list);
+    list = r->evaluate != NULL ? json_array() : json_null();
+    for (size_t i = 0; i < r->evaluate_count; i++) {
+        (void)json_array_append_new(list, text_of(r->evaluate[i]));
+    }
+    (void)json_object_set_new(object, "evaluate", list);
+    list = json_array();
+    for (size_t i = 0; i < r->strategy_count; i++) {
+        const prn__recipe_strategy *s = &r->strategies[i];
+        json_t *item = json_object();
+        (void)json_object_set_new(item, "label", text_of(s->label));
+        (void)json_object_set_new(item, "strategy", text_of(s->strategy));
+        (void)json_object_set_new(item, "options", pairs_of(s->options, s->option_count));
+        (void)json_array_append_new(list, item);
+    }
+    (void)json_object_set_new(object, "strategies", list);
+    prn__free(model);
+    return dump(object);
+}
+
+static json_t *affinity(void)
+{
+    json_t *list = json_array();
+    cpu_set_t set;
+    CPU_ZERO(&set);
+    if (sched_getaffinity(0, sizeof set, &set) == 0) {
+        for (int i = 0; i < CPU_SETSIZE; i++) {
+            if (CPU_ISSET(i, &set)) {
+                (void)json_array_append_new(list, json_integer(i));
+            }
+        }
+    }
+    return list;
+}
+
+static json_t *devices_of(prn__registry *registry, const prn__device *device)
+{
+    enum { DEVICE_LIMIT = 16 };
+    json_t *list = json_array();
+    prn_device_info found[DEVICE_LIMIT];
+    prn_error ignored = PRN_ERROR_INIT;
+    uint32_t count = 0;
+    memset(found, 0, sizeof found);
+    for (int i = 0; i < DEVICE_LIMIT; i++) {
+        found[i].struct_size = sizeof found[i];
+    }
+    if (device->backend->devices(prn__registry_host(registry), found, DEVICE_LIMIT, &count, &ignored) == PRN_OK) {
+        for (uint32_t i = 0; i < count && i < DEVICE_LIMIT; i++) {
+            json_t *item = json_object();
+            (void)json_object_set_new(item, "name", text_of(found[i].name));
+            (void)json_object_set_new(item, "detail", text_of(found[i].detail));
+            (void)json_object_set_new(item, "memory_bytes", json_integer((json_int_t)found[i].memory_bytes));
+            (void)json_array_append_new(list, item);
+        }
+    }
+    return list;
+}
+
+char *prn__record_environment(const prn__plan *plan, prn__registry *registry, const prn__device *device, const char *const *data_digests)
+{
+    json_t *object = json_object(), *list;
+    struct utsname system;
+    if (object == NULL) {
+        return NULL;
+    }
+    const prn_host *host = prn__registry_host(registry);
+    (void)json_object_set_new(object, "perennial", json_string(PRN_RELEASE));
+    if (uname(&system) == 0) {
+        (void)json_object_set_new(object, "system", json_pack("{s:s, s:s, s:s}", "name", system.sysname, "release", system.release, "machine", system.machine));
+    }
+    (void)json_object_set_new(object, "threads", json_integer((json_int_t)host->thread_count(host->self)));
+    (void)json_object_set_new(object, "processors", affinity());
+    if (device != NULL) {
+        json_t *item = json_object();
+        (void)json_object_set_new(item, "backend", text_of(device->backend->name));
+        (void)json_object_set_new(item, "numerics", text_of(device->backend->numerics));
+        if (device->options != NULL) {
+            char *options = prn__record_options(device->backend->options, device->backend->option_count, prn__options_values(device->options));
+            (void)json_object_set_new(item, "options", options != NULL ? json_loads(options, 0, NULL) : json_null());
+            prn__free(options);
+        }
+        (void)json_object_set_new(item, "devices", devices_of(registry, device));
+        (void)json_object_set_new(object, "device", item);
+    }
+    list = json_array();
+    for (size_t i = 0; i < prn__registry_count(registry); i++) {
+        const prn__plugin_entry *entry = prn__registry_entry(registry, i);
+        if (entry->plugin != NULL) {
+            char digest[33];
+            json_t *item = json_object();
+            prn__digest_format(entry->digest, digest);
+            (void)json_object_set_new(item, "name", text_of(entry->plugin->name));
+            (void)json_object_set_new(item, "version", text_of(entry->plugin->version));
+            (void)json_object_set_new(item, "file", text_of(entry->path));
+            (void)json_object_set_new(item, "digest", text_of(digest));
+            (void)json_array_append_new(list, item);
+        }
+    }
+    (void)json_object_set_new(object, "plugins", list);
+    list = json_array();
+    for (uint32_t t = 0; t < plan->step_count && data_digests != NULL; t++) {
+        (void)json_array_append_new(list, text_of(data_digests[t]));
+    }
+    (void)json_object_set_new(object, "data", list);
+    return dump(object);
+}
+
+void prn__record_identity(const prn__plan *plan, const char *resolved, char target[33])
+{
+    prn__hasher *hasher = prn__hasher_create();
+    target[0] = '\0';
+    if (hasher == NULL) {
+        return;
+    }
+    prn__hasher_field(hasher, "recipe", plan->recipe->text);
+    prn__hasher_field(hasher, "resolved", resolved);
+    for (size_t s = 0; s < plan->recipe->strategy_count; s++) {
+        prn__hasher_field(hasher, "label", plan->lines[s].label);
+        for (uint32_t t = 0; t < plan->step_count; t++) {
+            prn__hasher_field(hasher, "stage", plan->stages[plan->lines[s].stages[t]].key);
+        }
+    }
+    prn__digest_format(prn__hasher_digest(hasher), target);
+    prn__hasher_destroy(hasher);
+}

@@ -1,0 +1,332 @@
+/* core/run/stage_files.c: see stage_files.h. */
+#include "run/stage_files.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/file.h"
+#include "base/hash.h"
+#include "base/log.h"
+#include "base/memory.h"
+#include "model/safetensors.h"
+
+static const char CHECKPOINT_PREFIX[] = "checkpoint-";
+static const char CHECKPOINT_SUFFIX[] = ".safetensors";
+static const char OPTIMIZER_FILE[] = "optimizer.safetensors";
+static const char STAGE_FILE[] = "stage.json";
+
+prn_status prn__stage_state_init(prn__stage_state *state, int64_t flat_elements, prn_error *error)
+{
+    memset(state, 0, sizeof *state);
+    state->last_loss = NAN;
+    state->flat_elements = flat_elements;
+    state->weights = prn__alloc_array((size_t)flat_elements, sizeof(float));
+    state->m = prn__alloc_array((size_t)flat_elements, sizeof(float));
+    state->v = prn__alloc_array((size_t)flat_elements, sizeof(float));
+    if (state->weights == NULL || state->m == NULL || state->v == NULL) {
+        prn__stage_state_fini(state);
+        return prn_error_set(error, PRN_NO_MEMORY, "no memory for %" PRId64 " weights and their optimizer state; use a smaller model", flat_elements);
+    }
+    return PRN_OK;
+}
+
+void prn__stage_state_fini(prn__stage_state *state)
+{
+    prn__free(state->weights);
+    prn__free(state->m);
+    prn__free(state->v);
+    memset(state, 0, sizeof *state);
+}
+
+char *prn__stage_folder(const char *workspace, const char *key)
+{
+    char *stages = prn__path_join(workspace, "stages");
+    char *folder = stages != NULL ? prn__path_join(stages, key) : NULL;
+    prn__free(stages);
+    return folder;
+}
+
+int prn__stage_is_done(const char *workspace, const char *key)
+{
+    char *folder = prn__stage_folder(workspace, key);
+    char *file = folder != NULL ? prn__path_join(folder, STAGE_FILE) : NULL;
+    int done = file != NULL && prn__file_exists(file);
+    prn__free(file);
+    prn__free(folder);
+    return done;
+}
+
+/* ---- tensors with a digest ------------------------------------------------------------------------------------------------ */
+
+/* Binds the tensors to the counters and to the stage: a checkpoint of another stage, or one patched together, is refused. */
+static prn_status state_digest(const char *key, const prn__stage_state *state, const float *weights, char digest[33], prn_error *error)
+{
+    char numbers[96];
+    size_t bytes = (size_t)state->flat_elements * sizeof(float);
+    prn__hasher *hasher = prn__hasher_create();
+    if (hasher == NULL) {
+        return prn_error_set(error, PRN_NO_MEMORY, "out of memory while hashing a checkpoint");
+    }
+    (void)snprintf(numbers, sizeof numbers, "%" PRId64 " %" PRId64 " %.17g %.17g", state->step, state->updates, state->seconds, state->last_loss);
+    prn__hasher_field(hasher, "stage", key);
+    prn__hasher_field(hasher, "numbers", numbers);
+    if (weights != NULL) {
+        prn__hasher_update(hasher, weights, bytes);
+    }
+    prn__hasher_update(hasher, state->m, bytes);
+    prn__hasher_update(hasher, state->v, bytes);
+    prn__digest_format(prn__hasher_digest(hasher), digest);
+    prn__hasher_destroy(hasher);
+    return PRN_OK;
+}
+
+static prn_status state_save(const char *path, const char *key, const prn__stage_state *state, int with_weights, prn_error *error)
+{
+    char digest[33], step[24], updates[24], seconds[40], loss[40];
+    size_t bytes = (size_t)state->flat_elements * sizeof(float);
+    prn__st_tensor tensors[3];
+    size_t count = 0;
+    const float *parts[3] = {state->m, state->v, state->weights};
+    static const char *const names[3] = {"m", "v", "weights"};
+    prn_status status = state_digest(key, state, with_weights ? state->weights : NULL, digest, error);
+    if (status != PRN_OK) {
+        return status;
+    }
+    memset(tensors, 0, sizeof tensors);
+    for (; count < (with_weights ? 3u : 2u); count++) {
+        tensors[count].name = names[count];
+        tensors[count].type = PRN__ST_F32;
+        tensors[count].rank = 1;
+        tensors[count].shape[0] = state->flat_elements;
+        tensors[count].data = parts[count];
+        tensors[count].bytes = bytes;
+    }
+    (void)snprintf(step, sizeof step, "%" PRId64, state->step);
+    (void)snprintf(updates, sizeof updates, "%" PRId64, state->updates);
+    (void)snprintf(seconds, sizeof seconds, "%.17g", state->seconds);
+    (void)snprintf(loss, sizeof loss, "%.17g", state->last_loss);
+    const char *const metadata[] = {"format", "perennial-state/1", "stage", key, "step", step, "updates", updates, "seconds", seconds, "last_loss", loss,
+                                    "digest", digest, NULL};
+    return prn__safetensors_save(path, tensors, count, metadata, error);
+}
+
+static int read_number(const prn__safetensors *file, const char *name, double *real, int64_t *integer)
+{
+    const char *text = prn__safetensors_metadata(file, name);
+    char *end = NULL;
+    if (text == NULL || text[0] == '\0') {
+        return 0;
+    }
+    errno = 0;
+    if (integer != NULL) {
+        *integer = strtoll(text, &end, 10);
+        return errno == 0 && *end == '\0' && *integer >= 0;
+    }
+    *real = strtod(text, &end);
+    return *end == '\0';
+}
+
+/* Reads into `state` (already initialised); on failure its content is unspecified. */
+static prn_status state_load(const char *path, const char *key, int with_weights, prn__stage_state *state, prn_error *error)
+{
+    prn__safetensors *file = NULL;
+    char digest[33];
+    float *targets[3] = {state->m, state->v, state->weights};
+    static const char *const names[3] = {"m", "v", "weights"};
+    prn_status status = prn__safetensors_open(path, &file, error);
+    if (status != PRN_OK) {
+        return status;
+    }
+    for (int i = 0; i < (with_weights ? 3 : 2); i++) {
+        const prn__st_tensor *tensor = prn__safetensors_find(file, names[i]);
+        if (tensor == NULL || tensor->type != PRN__ST_F32) {
+            status = prn_error_set(error, PRN_CORRUPT, "%s: has no fp32 tensor '%s'", path, names[i]);
+            goto done;
+        }
+        if ((status = prn__safetensors_read_f32(tensor, targets[i], state->flat_elements, error)) != PRN_OK) {
+            goto done;
+        }
+    }
+    const char *stated = prn__safetensors_metadata(file, "digest");
+    if (stated == NULL || !read_number(file, "step", NULL, &state->step) || !read_number(file, "updates", NULL, &state->updates) ||
+        !read_number(file, "seconds", &state->seconds, NULL) || !read_number(file, "last_loss", &state->last_loss, NULL)) {
+        status = prn_error_set(error, PRN_CORRUPT, "%s: lacks its step, updates or digest", path);
+        goto done;
+    }
+    if ((status = state_digest(key, state, with_weights ? state->weights : NULL, digest, error)) != PRN_OK) {
+        goto done;
+    }
+    if (strcmp(stated, digest) != 0) {
+        status = prn_error_set(error, PRN_CORRUPT, "%s: its bytes do not match its digest, or it is another stage's", path);
+    }
+done:
+    prn__safetensors_close(file);
+    return status;
+}
+
+/* ---- checkpoints ----------------------------------------------------------------------------------------------------------- */
+
+/* The step in "checkpoint-<step>.safetensors", -1 for other names. */
+static int64_t checkpoint_step(const char *name)
+{
+    size_t prefix = sizeof CHECKPOINT_PREFIX - 1;
+    if (strncmp(name, CHECKPOINT_PREFIX, prefix) != 0 || name[prefix] < '0' || name[prefix] > '9') {
+        return -1;
+    }
+    char *end = NULL;
+    errno = 0;
+    int64_t step = strtoll(name + prefix, &end, 10);
+    return errno == 0 && strcmp(end, CHECKPOINT_SUFFIX) == 0 ? step : -1;
+}
+
+/* The latest checkpoint below `below`, -1 when there is none; `count` of all of them. */
+static int64_t latest_below(const char *folder, int64_t below, int *count)
+{
+    int64_t best = -1;
+    DIR *directory = opendir(folder);
+    *count = 0;
+    if (directory == NULL) {
+        return -1;
+    }
+    for (const struct dirent *entry; (entry = readdir(directory)) != NULL;) {
+        int64_t step = checkpoint_step(entry->d_name);
+        *count += step >= 0;
+        if (step >= 0 && step < below && step > best) {
+            best = step;
+        }
+    }
+    (void)closedir(directory);
+    return best;
+}
+
+static char *checkpoint_path(const char *folder, int64_t step)
+{
+    char name[64];
+    (void)snprintf(name, sizeof name, "%s%" PRId64 "%s", CHECKPOINT_PREFIX, step, CHECKPOINT_SUFFIX);
+    return prn__path_join(folder, name);
+}
+
+/* Removes checkpoints below `keep_from`. */
+static void remove_checkpoints(const char *folder, int64_t keep_from)
+{
+    int count;
+    for (int64_t step = latest_below(folder, keep_from, &count); step >= 0; step = latest_below(folder, step, &count)) {
+        char *path = checkpoint_path(folder, step);
+        if (path != NULL) {
+            (void)unlink(path);
+        }
+        prn__free(path);
+    }
+}
+
+prn_status prn__checkpoint_save(const char *folder, const char *key, const prn__stage_state *state, prn_error *error)
+{
+    int count;
+    char *path = checkpoint_path(folder, state->step);
+    if (path == NULL) {
+        return prn_error_set(error, PRN_NO_MEMORY, "%s: out of memory", folder);
+    }
+    prn_status status = state_save(path, key, state, 1, error);
+    prn__free(path);
+    if (status != PRN_OK) {
+        return prn_error_context(error, status, "saving a checkpoint failed (the one before is intact; free some space and run the same command again)");
+    }
+    int64_t before = latest_below(folder, state->step, &count);
+    if (before > 0) {
+        remove_checkpoints(folder, before);
+    }
+    return PRN_OK;
+}
+
+prn_status prn__checkpoint_load(const char *folder, const char *key, prn__stage_state *state, int *found, prn_error *error)
+{
+    int count;
+    *found = 0;
+    for (int64_t step = latest_below(folder, INT64_MAX, &count); step >= 0; step = latest_below(folder, step, &count)) {
+        prn_error problem = PRN_ERROR_INIT;
+        char *path = checkpoint_path(folder, step);
+        char *aside = path != NULL ? prn__alloc(strlen(path) + 16) : NULL;
+        if (aside == NULL) {
+            prn__free(path);
+            return prn_error_set(error, PRN_NO_MEMORY, "%s: out of memory", folder);
+        }
+        prn_status status = state_load(path, key, 1, state, &problem);
+        if (status == PRN_OK && state->step != step) {
+            status = prn_error_set(&problem, PRN_CORRUPT, "%s: holds step %" PRId64, path, state->step);
+        }
+        if (status == PRN_OK) {
+            *found = 1;
+        } else if (status != PRN_NO_MEMORY) {
+            prn__log(PRN_LOG_WARNING, "a checkpoint is damaged and is left aside, going on from the one before: %s", problem.message);
+            (void)snprintf(aside, strlen(path) + 16, "%s.damaged", path);
+            (void)rename(path, aside);
+        }
+        prn__free(path);
+        prn__free(aside);
+        if (*found) {
+            return PRN_OK;
+        }
+        if (status == PRN_NO_MEMORY) {
+            return prn_error_set(error, PRN_NO_MEMORY, "%s", problem.message);
+        }
+    }
+    return PRN_OK;
+}
+
+/* ---- finished stages ------------------------------------------------------------------------------------------------------ */
+
+prn_status prn__stage_finish(const char *folder, const char *key, const prn__model *model, const prn__stage_state *state, const char *description,
+                             prn_error *error)
+{
+    char *optimizer = prn__path_join(folder, OPTIMIZER_FILE), *file = prn__path_join(folder, STAGE_FILE);
+    prn_status status = PRN_NO_MEMORY;
+    if (optimizer == NULL || file == NULL) {
+        (void)prn_error_set(error, PRN_NO_MEMORY, "%s: out of memory", folder);
+        goto done;
+    }
+    if ((status = prn__model_save(model, folder, state->weights, error)) != PRN_OK ||
+        (status = state_save(optimizer, key, state, 0, error)) != PRN_OK ||
+        (status = prn__file_write_atomic(file, description, strlen(description), error)) != PRN_OK) {
+        (void)prn_error_context(error, status, "saving the finished stage failed (its last checkpoint is intact; run the same command again)");
+        goto done;
+    }
+    remove_checkpoints(folder, INT64_MAX);
+done:
+    prn__free(optimizer);
+    prn__free(file);
+    return status;
+}
+
+prn_status prn__stage_load(const char *folder, const char *key, const prn__model *model, int optimizer, prn__stage_state *state, prn_error *error)
+{
+    prn_status status = prn__model_load(model, folder, state->weights, error);
+    if (status == PRN_OK && optimizer) {
+        char *path = prn__path_join(folder, OPTIMIZER_FILE);
+        status = path != NULL ? state_load(path, key, 0, state, error) : prn_error_set(error, PRN_NO_MEMORY, "%s: out of memory", folder);
+        prn__free(path);
+    }
+    return status;
+}
+
+void prn__stage_sweep(const char *folder)
+{
+    DIR *directory = opendir(folder);
+    if (directory == NULL) {
+        return;
+    }
+    for (const struct dirent *entry; (entry = readdir(directory)) != NULL;) {
+        if (strstr(entry->d_name, ".tmp-") != NULL) {
+            char *path = prn__path_join(folder, entry->d_name);
+            if (path != NULL) {
+                (void)unlink(path);
+            }
+            prn__free(path);
+        }
+    }
+    (void)closedir(directory);
+}
