@@ -11,11 +11,11 @@ return p.recipe {
   stream = "data/tic-unicode-quickstart/coarse.yaml",
 
   model = "nano",
-  batch = 128,
-  budget = p.samples(6400),
+  batch = 64,
+  budget = p.samples(9600),
 
   optimizer = p.adamw { decay = 0.2 },
-  schedule = p.cosine { peak = 2e-3, warmup = 20 },
+  schedule = p.cosine { peak = 1e-3, warmup = 20, later_warmup = 20 },
 
   strategies = {
     p.sequential {},  -- go on from the last checkpoint, on the new data only

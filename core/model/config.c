@@ -28,7 +28,7 @@ enum { CONFIG_FILE_LIMIT = 1 << 20 };
  * of the data's own tokenizer, which is what makes them small:
  *
  *   name           image tower              text tower (24 tokens)    parameters with 2,048 tokens
- *   ViT-nano-32px  64 patches of 4, C 64    C  64, 2 heads, 2 blocks  0.35 M
+ *   ViT-nano-32px  16 patches of 8, C 128   C 128, 4 heads, 1 block   1.1 M
  *   ViT-micro-32px 64 patches of 4, C 128   C 128, 4 heads, 3 blocks  1.7 M
  *   ViT-mini-32px  64 patches of 4, C 192   C 192, 6 heads, 4 blocks  4.9 M
  */
@@ -50,7 +50,7 @@ enum { CONFIG_FILE_LIMIT = 1 << 20 };
     X("ViT-L-14-336-quickgelu", 768, 1, 336, 14, 1024, 24, 64, 77, 49408, 768, 12, 12) \
     X("ViT-H-14", 1024, 0, 224, 14, 1280, 32, 80, 77, 49408, 1024, 16, 24)          \
     X("ViT-H-14-quickgelu", 1024, 1, 224, 14, 1280, 32, 80, 77, 49408, 1024, 16, 24) \
-    X("ViT-nano-32px", 64, 0, 32, 4, 64, 2, 32, 24, 49408, 64, 2, 2)                \
+    X("ViT-nano-32px", 128, 0, 32, 8, 128, 2, 32, 24, 49408, 128, 4, 1)              \
     X("ViT-micro-32px", 128, 0, 32, 4, 128, 4, 32, 24, 49408, 128, 4, 3)            \
     X("ViT-mini-32px", 192, 0, 32, 4, 192, 6, 32, 24, 49408, 192, 6, 4)
 

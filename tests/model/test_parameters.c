@@ -259,7 +259,7 @@ static void test_weights_file(void **state)
     const prn__st_tensor kept_proj = *proj, kept_conv = *conv;
     proj->name = "visual.project";
     conv->rank = 2;
-    conv->shape[1] = 48;
+    conv->shape[1] = 3 * 8 * 8;
     scale->rank = 1;
     scale->shape[0] = 1; /* one element for a scalar is fine */
     assert_int_equal(prn__safetensors_save(weights_path, tensors, model->parameter_count, NULL, &error), PRN_OK);
@@ -267,7 +267,7 @@ static void test_weights_file(void **state)
     assert_non_null(strstr(error.message, "3 places"));
     assert_non_null(strstr(error.message, "lacks 'visual.proj'"));
     assert_non_null(strstr(error.message, "extra 'visual.project'"));
-    assert_non_null(strstr(error.message, "'visual.conv1.weight' of shape (64, 48), not (64, 3, 4, 4)"));
+    assert_non_null(strstr(error.message, "'visual.conv1.weight' of shape (128, 192), not (128, 3, 8, 8)"));
     *proj = kept_proj;
     *conv = kept_conv;
 
