@@ -12,10 +12,10 @@ return p.recipe {
 
   model = "nano",
   batch = 64,
-  budget = p.samples(9600),
+  budget = p.samples(16000),
 
   optimizer = p.adamw { decay = 0.2 },
-  schedule = p.cosine { peak = 1e-3, warmup = 20, later_warmup = 20 },
+  schedule = p.cosine { peak = 5e-4, warmup = 20, later_warmup = 20 },
 
   strategies = {
     p.sequential {},  -- go on from the last checkpoint, on the new data only
