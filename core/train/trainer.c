@@ -14,202 +14,23 @@
  * Invariants: the order of all sums is a function of (n, configuration); nothing is allocated in a step; weights and moments
  * change only in the optimizer segment, which runs last.
  */
-#include "train/trainer.h"
+#include "train/trainer_internal.h"
 
 #include <math.h>
 #include <string.h>
 
 #include "base/memory.h"
-#include "model/compiled.h"
-#include "model/texts.h"
-
-enum { HYPER_COUNT = 8 };
 
 /* Elements of one tile of the similarity matrix when the caller does not choose: 16 MiB of fp32. */
 static const int64_t TILE_ELEMENTS = 4 << 20;
 
-struct prn__trainer {
-    prn__device device; /* a copy of the handles; the device itself is the caller's and outlives the trainer */
-    prn__trainer_config config;
-    int64_t micro, tile, tile_count; /* tile_count: of the largest batch, one direction */
-    int64_t image_bytes, embed_dim, flat_elements, logit_scale_offset;
-    int64_t updates;
-    int64_t memory_bytes;
-    int64_t weights_for; /* the batch that `row_weights` were written for */
+/* ---- programs and buffers ---------------------------------------------------------------------------------------------- */
 
-    prn__compiled image_embed, text_embed; /* forward only; absent with one micro-batch */
-    prn__compiled image, text, loss, optimizer, clear;
-    prn__texts texts;
-    prn_buffer *parameters, *gradients, *m, *v;
-    prn_buffer *images;                                /* (micro,S,S,3) */
-    prn_buffer *embeddings[2], *embedding_gradients[2]; /* images, texts: (batch,E) */
-    prn_buffer *labels, *row_weights;                  /* (batch) */
-    prn_buffer *tile_losses;                           /* (2 * tile_count) */
-    prn_buffer *hyper, *norm;
-    prn_buffer *tower_workspace, *text_workspace, *small_workspace;
-    double *host_losses;  /* (2 * tile_count) */
-    float *host_weights;  /* (batch) */
-    int is_split; /* more than one micro-batch is possible */
-};
-
-/* ---- programs ------------------------------------------------------------------------------------------------------------ */
-
-/* Rows R of one side against all M items of the other. Symbols: R, M. */
-static prn_status loss_graph(const prn__trainer *t, prn__graph **result, prn_error *error)
-{
-    prn__graph *g;
-    int32_t r, m, slot, parameters, gradients, rows, columns, row_gradients, column_gradients, scale, labels, weights, total;
-    int32_t inputs[PRN_OP_MAX_INPUTS] = {PRN_NO_TENSOR, PRN_NO_TENSOR, PRN_NO_TENSOR, PRN_NO_TENSOR, PRN_NO_TENSOR};
-    int32_t outputs[PRN_OP_MAX_OUTPUTS] = {PRN_NO_TENSOR, PRN_NO_TENSOR, PRN_NO_TENSOR};
-    prn_dim dims[2] = {{0, 0, 0}, prn__fixed(t->embed_dim)};
-    prn_status status = prn__graph_create("contrastive_loss", &g, error);
-    *result = NULL;
-    if (status != PRN_OK) {
-        return status;
-    }
-    r = prn__graph_symbol(g, "R", t->tile);
-    m = prn__graph_symbol(g, "M", t->config.batch);
-    parameters = prn__graph_slot(g, "parameters", PRN_REAL);
-    gradients = prn__graph_slot(g, "gradients", PRN_REAL);
-    dims[0] = prn__sized(1, r);
-    slot = prn__graph_slot(g, "rows", PRN_REAL);
-    rows = prn__graph_bound(g, "rows", slot, 0, 2, dims);
-    slot = prn__graph_slot(g, "row_gradients", PRN_REAL);
-    row_gradients = prn__graph_bound(g, "row_gradients", slot, 0, 2, dims);
-    slot = prn__graph_slot(g, "labels", PRN_I32);
-    labels = prn__graph_bound(g, "labels", slot, 0, 1, dims);
-    slot = prn__graph_slot(g, "row_weights", PRN_REAL);
-    weights = prn__graph_bound(g, "row_weights", slot, 0, 1, dims);
-    dims[0] = prn__sized(1, m);
-    slot = prn__graph_slot(g, "columns", PRN_REAL);
-    columns = prn__graph_bound(g, "columns", slot, 0, 2, dims);
-    slot = prn__graph_slot(g, "column_gradients", PRN_REAL);
-    column_gradients = prn__graph_bound(g, "column_gradients", slot, 0, 2, dims);
-    slot = prn__graph_slot(g, "tile_loss", PRN_REAL);
-    total = prn__graph_bound(g, "tile_loss", slot, 0, 0, NULL);
-    scale = prn__graph_bound(g, "logit_scale", parameters, t->logit_scale_offset, 0, NULL);
-
-    inputs[0] = rows;
-    inputs[1] = columns;
-    inputs[2] = scale;
-    inputs[0] = prn__graph_op(g, PRN_OP_SIMILARITY, inputs, outputs, 1, NULL, "logits");
-    inputs[1] = labels;
-    inputs[2] = PRN_NO_TENSOR;
-    outputs[0] = outputs[1] = PRN_NO_TENSOR;
-    (void)prn__graph_op(g, PRN_OP_CROSS_ENTROPY, inputs, outputs, 3, NULL, "row_losses");
-    (void)prn__graph_dot(g, "tile_loss", outputs[0], weights, total);
-    status = prn__graph_derive(g, "backward", &(prn__gradient){outputs[0], weights, 0}, 1,
-                               (const prn__gradient[2]){{rows, row_gradients, 1}, {columns, column_gradients, 1}}, 2, parameters, gradients, 0, error);
-    if (status != PRN_OK) {
-        prn__graph_destroy(g);
-        return status;
-    }
-    *result = g;
-    return PRN_OK;
-}
-
-static int32_t flat_tensor(prn__graph *g, const char *name, int32_t slot, int64_t offset, int64_t elements)
-{
-    const prn_dim dim = prn__fixed(elements);
-    return prn__graph_bound(g, name, slot, offset, 1, &dim);
-}
-
-/* Segments: norm (sum of squares of the gradient), update (AdamW on both parts, then the clamp of logit_scale). */
-static prn_status optimizer_graph(const prn__trainer *t, const prn__model *model, prn__graph **result, prn_error *error)
-{
-    const prn__optimizer_config *o = &t->config.optimizer;
-    prn__graph *g;
-    int32_t slot, slots[4], hyper, all, total, scale;
-    static const char *const names[4] = {"parameters", "m", "v", "gradients"};
-    prn_status status = prn__graph_create("optimizer", &g, error);
-    *result = NULL;
-    if (status != PRN_OK) {
-        return status;
-    }
-    for (int i = 0; i < 4; i++) {
-        slots[i] = prn__graph_slot(g, names[i], PRN_REAL);
-    }
-    slot = prn__graph_slot(g, "hyper", PRN_REAL);
-    hyper = flat_tensor(g, "hyper", slot, 0, HYPER_COUNT);
-    slot = prn__graph_slot(g, "norm", PRN_REAL);
-    total = prn__graph_bound(g, "squared_norm", slot, 0, 0, NULL);
-    all = flat_tensor(g, "gradient", slots[3], 0, t->flat_elements);
-    prn__graph_segment(g, "norm");
-    (void)prn__graph_dot(g, "squared_norm", all, all, total);
-
-    prn__graph_segment(g, "update");
-    for (int part = 0; part < 2; part++) {
-        const int64_t begin = part == 0 ? 0 : model->decay_elements, count = part == 0 ? model->decay_elements : model->flat_elements - model->decay_elements;
-        static const char *const parts[2][4] = {{"p.decay", "m.decay", "v.decay", "g.decay"}, {"p.plain", "m.plain", "v.plain", "g.plain"}};
-        int32_t inputs[PRN_OP_MAX_INPUTS] = {PRN_NO_TENSOR, PRN_NO_TENSOR, PRN_NO_TENSOR, PRN_NO_TENSOR, PRN_NO_TENSOR};
-        int32_t outputs[PRN_OP_MAX_OUTPUTS];
-        prn_op_attrs attrs;
-        if (count == 0) {
-            continue;
-        }
-        memset(&attrs, 0, sizeof attrs);
-        attrs.alpha = o->beta1;
-        attrs.beta = o->beta2;
-        attrs.epsilon = o->epsilon;
-        attrs.decay = part == 0 ? o->decay : 0;
-        for (int i = 0; i < 3; i++) {
-            outputs[i] = flat_tensor(g, parts[part][i], slots[i], begin, count);
-        }
-        inputs[0] = flat_tensor(g, parts[part][3], slots[3], begin, count);
-        inputs[1] = hyper;
-        (void)prn__graph_op(g, PRN_OP_ADAMW, inputs, outputs, 7, &attrs, part == 0 ? "adamw_decay" : "adamw");
-    }
-    {
-        int32_t inputs[PRN_OP_MAX_INPUTS] = {PRN_NO_TENSOR, PRN_NO_TENSOR, PRN_NO_TENSOR, PRN_NO_TENSOR, PRN_NO_TENSOR};
-        int32_t outputs[PRN_OP_MAX_OUTPUTS] = {PRN_NO_TENSOR, PRN_NO_TENSOR, PRN_NO_TENSOR};
-        prn_op_attrs attrs;
-        memset(&attrs, 0, sizeof attrs);
-        attrs.alpha = 0;
-        attrs.beta = log(100);
-        scale = prn__graph_bound(g, "logit_scale", slots[0], t->logit_scale_offset, 0, NULL);
-        inputs[0] = scale;
-        outputs[0] = scale;
-        (void)prn__graph_op(g, PRN_OP_CLAMP, inputs, outputs, 1, &attrs, "clamp_logit_scale");
-    }
-    *result = g;
-    return PRN_OK;
-}
-
-/* Segments: gradients (the flat vector), embeddings (both embedding gradients; symbol M). */
-static prn_status clear_graph(const prn__trainer *t, prn__graph **result, prn_error *error)
-{
-    prn__graph *g;
-    int32_t slot, m;
-    int32_t outputs[PRN_OP_MAX_OUTPUTS] = {PRN_NO_TENSOR, PRN_NO_TENSOR, PRN_NO_TENSOR};
-    const int32_t inputs[PRN_OP_MAX_INPUTS] = {PRN_NO_TENSOR, PRN_NO_TENSOR, PRN_NO_TENSOR, PRN_NO_TENSOR, PRN_NO_TENSOR};
-    prn_op_attrs attrs;
-    prn_status status = prn__graph_create("clear", &g, error);
-    *result = NULL;
-    if (status != PRN_OK) {
-        return status;
-    }
-    memset(&attrs, 0, sizeof attrs);
-    m = prn__graph_symbol(g, "M", t->config.batch);
-    prn__graph_segment(g, "gradients");
-    slot = prn__graph_slot(g, "gradients", PRN_REAL);
-    outputs[0] = flat_tensor(g, "gradients", slot, 0, t->flat_elements);
-    (void)prn__graph_op(g, PRN_OP_FILL, inputs, outputs, 1, &attrs, "clear_gradients");
-    prn__graph_segment(g, "embeddings");
-    for (int side = 0; side < 2; side++) {
-        const char *name = side == 0 ? "image_gradients" : "text_gradients";
-        slot = prn__graph_slot(g, name, PRN_REAL);
-        outputs[0] = prn__graph_bound(g, name, slot, 0, 2, (const prn_dim[2]){prn__sized(1, m), prn__fixed(t->embed_dim)});
-        (void)prn__graph_op(g, PRN_OP_FILL, inputs, outputs, 1, &attrs, side == 0 ? "clear_image_gradients" : "clear_text_gradients");
-    }
-    *result = g;
-    return PRN_OK;
-}
-
-static prn_status tower_init(prn__trainer *t, const prn__model *model, int is_text, int training, prn__compiled *tower, prn_error *error)
+prn_status prn__tower_init(prn__trainer *t, int is_text, int training, prn__compiled *tower, prn_error *error)
 {
     const prn__tower_options options = {.max_items = t->micro, .training = training, .checkpoint = training && t->config.checkpoint};
     prn__graph *graph;
-    prn_status status = is_text ? prn__model_text_tower(model, &options, &graph, error) : prn__model_image_tower(model, &options, &graph, error);
+    prn_status status = is_text ? prn__model_text_tower(t->model, &options, &graph, error) : prn__model_image_tower(t->model, &options, &graph, error);
     if (status == PRN_OK) {
         status = prn__compiled_init(tower, graph, &t->device, error);
     }
@@ -220,16 +41,16 @@ static prn_status programs_init(prn__trainer *t, const prn__model *model, prn_er
 {
     prn__graph *graph;
     prn_status status;
-    if ((status = tower_init(t, model, 0, 1, &t->image, error)) != PRN_OK || (status = tower_init(t, model, 1, 1, &t->text, error)) != PRN_OK) {
+    if ((status = prn__tower_init(t, 0, 1, &t->image, error)) != PRN_OK || (status = prn__tower_init(t, 1, 1, &t->text, error)) != PRN_OK) {
         return status;
     }
-    if (t->is_split && ((status = tower_init(t, model, 0, 0, &t->image_embed, error)) != PRN_OK ||
-                        (status = tower_init(t, model, 1, 0, &t->text_embed, error)) != PRN_OK)) {
+    if (t->is_split && ((status = prn__tower_init(t, 0, 0, &t->image_embed, error)) != PRN_OK ||
+                        (status = prn__tower_init(t, 1, 0, &t->text_embed, error)) != PRN_OK)) {
         return status;
     }
-    if ((status = loss_graph(t, &graph, error)) != PRN_OK || (status = prn__compiled_init(&t->loss, graph, &t->device, error)) != PRN_OK ||
-        (status = optimizer_graph(t, model, &graph, error)) != PRN_OK || (status = prn__compiled_init(&t->optimizer, graph, &t->device, error)) != PRN_OK ||
-        (status = clear_graph(t, &graph, error)) != PRN_OK) {
+    if ((status = prn__loss_graph(t, NULL, &graph, error)) != PRN_OK || (status = prn__compiled_init(&t->loss, graph, &t->device, error)) != PRN_OK ||
+        (status = prn__optimizer_graph(t, model, &graph, error)) != PRN_OK || (status = prn__compiled_init(&t->optimizer, graph, &t->device, error)) != PRN_OK ||
+        (status = prn__clear_graph(t, &graph, error)) != PRN_OK) {
         return status;
     }
     return prn__compiled_init(&t->clear, graph, &t->device, error);
@@ -270,7 +91,7 @@ static prn_status buffers_init(prn__trainer *t, prn_error *error)
         {&t->labels, PRN_I32, batch, "labels"},
         {&t->row_weights, PRN_REAL, batch, "row weights"},
         {&t->tile_losses, PRN_REAL, 2 * t->tile_count, "losses"},
-        {&t->hyper, PRN_REAL, HYPER_COUNT, "hyper-parameters"},
+        {&t->hyper, PRN_REAL, PRN__HYPER_COUNT, "hyper-parameters"},
         {&t->norm, PRN_REAL, 1, "gradient norm"},
         {&t->tower_workspace, PRN_REAL, t->is_split ? larger(image, text) : image, "tower activations"},
         {&t->text_workspace, PRN_REAL, t->is_split ? 0 : text, "text activations"},
@@ -356,6 +177,23 @@ static prn_status check_config(const prn__trainer_config *config, prn_error *err
     return PRN_OK;
 }
 
+/* A backend does not say how it keeps REAL values; a value that fp32 cannot hold tells. */
+static prn_status find_width(prn__trainer *t, prn_error *error)
+{
+    const double fine = 1.0 + 0x1p-40, zero = 0;
+    double kept = 0;
+    const prn_backend *backend = t->device.backend;
+    prn_status status = backend->buffer_write(t->device.instance, t->parameters, 0, PRN_HOST_F64, &fine, 1, error);
+    if (status == PRN_OK) {
+        status = backend->buffer_read(t->device.instance, t->parameters, 0, PRN_HOST_F64, &kept, 1, error);
+    }
+    if (status == PRN_OK) {
+        status = backend->buffer_write(t->device.instance, t->parameters, 0, PRN_HOST_F64, &zero, 1, error);
+    }
+    t->is_wide = kept == fine;
+    return status;
+}
+
 prn_status prn__trainer_create(const prn__model *model, const prn__device *device, const prn__trainer_config *config, prn__trainer **result,
                                prn_error *error)
 {
@@ -370,6 +208,7 @@ prn_status prn__trainer_create(const prn__model *model, const prn__device *devic
         return prn_error_set(error, PRN_NO_MEMORY, "no memory for a trainer");
     }
     t->device = *device;
+    t->model = model;
     t->config = *config;
     t->micro = config->micro_batch > 0 ? config->micro_batch : config->batch;
     t->is_split = t->micro < config->batch;
@@ -382,11 +221,12 @@ prn_status prn__trainer_create(const prn__model *model, const prn__device *devic
     t->logit_scale_offset = model->logit_scale_offset;
     if ((status = programs_init(t, model, error)) != PRN_OK ||
         (status = prn__texts_init(&t->texts, model, &t->device, t->micro, &t->memory_bytes, error)) != PRN_OK ||
-        (status = buffers_init(t, error)) != PRN_OK || (status = constants_init(t, error)) != PRN_OK) {
+        (status = buffers_init(t, error)) != PRN_OK || (status = constants_init(t, error)) != PRN_OK || (status = find_width(t, error)) != PRN_OK) {
         prn__trainer_destroy(t);
         return status;
     }
     bindings_init(t);
+    prn__vectors_init(t);
     *result = t;
     return PRN_OK;
 }
@@ -396,6 +236,9 @@ void prn__trainer_destroy(prn__trainer *t)
     if (t == NULL) {
         return;
     }
+    prn_error ignored = PRN_ERROR_INIT;
+    (void)prn__trainer_set_terms(t, NULL, &ignored);
+    prn__vectors_fini(t);
     prn__compiled *const programs[] = {&t->image_embed, &t->text_embed, &t->image, &t->text, &t->loss, &t->optimizer, &t->clear};
     prn_buffer *const buffers[] = {t->parameters, t->gradients, t->m, t->v, t->images, t->embeddings[0], t->embeddings[1], t->embedding_gradients[0],
                                    t->embedding_gradients[1], t->labels, t->row_weights, t->tile_losses, t->hyper, t->norm, t->tower_workspace,
@@ -419,8 +262,7 @@ int64_t prn__trainer_memory_bytes(const prn__trainer *t)
 
 /* ---- a step -------------------------------------------------------------------------------------------------------------- */
 
-/* Writes items [first, first + count) of one side to the device and readies `tower` for them. */
-static prn_status tower_fill(prn__trainer *t, const prn__batch *batch, int side, int64_t first, int64_t count, prn__compiled *tower, prn_error *error)
+prn_status prn__tower_fill(prn__trainer *t, const prn__batch *batch, int side, int64_t first, int64_t count, prn__compiled *tower, prn_error *error)
 {
     prn__compiled_bind(tower, "embeddings", t->embeddings[side], first * t->embed_dim);
     prn__compiled_bind(tower, "embedding_gradients", t->embedding_gradients[side], first * t->embed_dim);
@@ -433,9 +275,8 @@ static prn_status tower_fill(prn__trainer *t, const prn__batch *batch, int side,
 }
 
 /* The tiles of one direction: rows of `side` against all of the other side. */
-static prn_status loss_direction(prn__trainer *t, int64_t n, int side, int64_t *tiles, prn_error *error)
+static prn_status loss_direction(prn__trainer *t, prn__compiled *loss, int64_t n, int side, int64_t *tiles, prn_error *error)
 {
-    prn__compiled *loss = &t->loss;
     prn_status status = PRN_OK;
     prn__compiled_bind(loss, "columns", t->embeddings[1 - side], 0);
     prn__compiled_bind(loss, "column_gradients", t->embedding_gradients[1 - side], 0);
@@ -447,6 +288,7 @@ static prn_status loss_direction(prn__trainer *t, int64_t n, int side, int64_t *
         prn__compiled_bind(loss, "labels", t->labels, first);
         prn__compiled_bind(loss, "row_weights", t->row_weights, first);
         prn__compiled_bind(loss, "tile_loss", t->tile_losses, *tiles);
+        prn__teacher_bind(t, loss, side, first);
         status = prn__compiled_run(loss, "forward", error);
         if (status == PRN_OK) {
             status = prn__compiled_run(loss, "backward", error);
@@ -456,7 +298,7 @@ static prn_status loss_direction(prn__trainer *t, int64_t n, int side, int64_t *
     return status;
 }
 
-static prn_status loss_run(prn__trainer *t, int64_t n, int64_t *tiles, prn_error *error)
+static prn_status loss_run(prn__trainer *t, prn__compiled *loss, int64_t n, int64_t *tiles, prn_error *error)
 {
     prn_status status = PRN_OK;
     if (t->weights_for != n) {
@@ -468,13 +310,13 @@ static prn_status loss_run(prn__trainer *t, int64_t n, int64_t *tiles, prn_error
     }
     *tiles = 0;
     for (int side = 0; side < 2 && status == PRN_OK; side++) {
-        status = loss_direction(t, n, side, tiles, error);
+        status = loss_direction(t, loss, n, side, tiles, error);
     }
     return status;
 }
 
-/* Loss and gradients into the device's buffers; the loss itself is still on the device, in `tiles` parts. */
-static prn_status accumulate(prn__trainer *t, const prn__batch *batch, int64_t *tiles, prn_error *error)
+/* Gradients added to the device's; the loss itself is still on the device, in `tiles` parts. */
+static prn_status accumulate(prn__trainer *t, const prn__batch *batch, prn__compiled *loss, int64_t *tiles, prn_error *error)
 {
     const int64_t n = batch->count;
     prn__compiled *const training[2] = {&t->image, &t->text}, *const embed[2] = {&t->image_embed, &t->text_embed};
@@ -484,14 +326,14 @@ static prn_status accumulate(prn__trainer *t, const prn__batch *batch, int64_t *
         return prn_error_set(error, PRN_INVALID, "the batch has %lld samples; this trainer takes 2 to %lld", (long long)n, (long long)t->config.batch);
     }
     prn__compiled_set(&t->clear, "M", n);
-    if ((status = prn__compiled_run(&t->clear, "gradients", error)) != PRN_OK || (status = prn__compiled_run(&t->clear, "embeddings", error)) != PRN_OK) {
+    if ((status = prn__compiled_run(&t->clear, "embeddings", error)) != PRN_OK || (status = prn__teacher_embed(t, batch, error)) != PRN_OK) {
         return status;
     }
     /* A batch that fits one micro-batch of a split trainer still takes turns on the one workspace, so it runs forward twice too. */
     for (int side = 0; side < 2; side++) {
         prn__compiled *tower = t->is_split ? embed[side] : training[side];
         for (int64_t first = 0; first < n; first += t->micro) {
-            status = tower_fill(t, batch, side, first, n - first < t->micro ? n - first : t->micro, tower, error);
+            status = prn__tower_fill(t, batch, side, first, n - first < t->micro ? n - first : t->micro, tower, error);
             if (status == PRN_OK) {
                 status = prn__compiled_run(tower, "forward", error);
             }
@@ -500,11 +342,11 @@ static prn_status accumulate(prn__trainer *t, const prn__batch *batch, int64_t *
             }
         }
     }
-    status = loss_run(t, n, tiles, error);
+    status = loss_run(t, loss, n, tiles, error);
     for (int side = 0; side < 2 && status == PRN_OK; side++) {
         for (int64_t first = 0; first < n && status == PRN_OK; first += t->micro) {
             if (t->is_split) {
-                status = tower_fill(t, batch, side, first, n - first < t->micro ? n - first : t->micro, training[side], error);
+                status = prn__tower_fill(t, batch, side, first, n - first < t->micro ? n - first : t->micro, training[side], error);
                 if (status == PRN_OK) {
                     status = prn__compiled_run(training[side], "forward", error);
                 }
@@ -528,20 +370,60 @@ static prn_status loss_read(prn__trainer *t, int64_t tiles, double *loss, prn_er
     return status;
 }
 
+prn_status prn__gradients_clear(prn__trainer *t, prn_error *error)
+{
+    return prn__compiled_run(&t->clear, "gradients", error);
+}
+
+prn_status prn__gradients_add(prn__trainer *t, const prn__batch *batch, prn__compiled *loss, double *value, prn_error *error)
+{
+    int64_t tiles = 0;
+    prn_status status = accumulate(t, batch, loss, &tiles, error);
+    return status == PRN_OK ? loss_read(t, tiles, value, error) : status;
+}
+
+/* The whole loss of a step and its gradient, with what a strategy adds. */
+static prn_status step_gradients(prn__trainer *t, const prn__batch *batch, const prn__batch *memory, double *loss, prn_error *error)
+{
+    double memory_loss = 0, penalty = 0;
+    prn_status status = PRN_OK;
+    if (t->terms.has_memory && memory == NULL) {
+        return prn_error_set(error, PRN_INTERNAL, "a step of this stage needs a memory batch");
+    }
+    status = prn__gradients_clear(t, error);
+    if (status == PRN_OK && t->memory_loss.program != NULL) {
+        status = prn__gradients_add(t, memory, &t->memory_loss, &memory_loss, error);
+    }
+    if (status == PRN_OK) {
+        status = prn__gradients_add(t, batch, t->terms_loss.program != NULL ? &t->terms_loss : &t->loss, loss, error);
+    }
+    if (status == PRN_OK && t->penalty.program != NULL) {
+        status = prn__penalty_run(t, &penalty, error);
+    }
+    *loss += memory_loss + penalty;
+    return status;
+}
+
 prn_status prn__trainer_step(prn__trainer *t, const prn__batch *batch, double learning_rate, prn__step_result *result, prn_error *error)
+{
+    return prn__trainer_step_with(t, batch, NULL, learning_rate, result, error);
+}
+
+prn_status prn__trainer_step_with(prn__trainer *t, const prn__batch *batch, const prn__batch *memory, double learning_rate, prn__step_result *result,
+                                  prn_error *error)
 {
     const prn__optimizer_config *o = &t->config.optimizer;
     const double begin = prn__now_s(), next = (double)(t->updates + 1);
-    double loss, squared, norm, scale = 1, hyper[HYPER_COUNT] = {0}, logit_scale;
-    int64_t tiles;
+    double loss = 0, squared, norm, scale = 1, hyper[PRN__HYPER_COUNT] = {0}, logit_scale;
     prn_status status;
 
     if (!isfinite(learning_rate) || learning_rate < 0) {
         return prn_error_set(error, PRN_INVALID, "the learning rate of update %lld is %g; it must be a number of at least 0", (long long)t->updates + 1,
                              learning_rate);
     }
-    if ((status = accumulate(t, batch, &tiles, error)) != PRN_OK || (status = prn__compiled_run(&t->optimizer, "norm", error)) != PRN_OK ||
-        (status = loss_read(t, tiles, &loss, error)) != PRN_OK ||
+    if ((status = step_gradients(t, batch, memory, &loss, error)) != PRN_OK ||
+        (isfinite(loss) && t->terms.change_gradient != NULL && (status = t->terms.change_gradient(t->terms.context, error)) != PRN_OK) ||
+        (status = prn__compiled_run(&t->optimizer, "norm", error)) != PRN_OK ||
         (status = t->device.backend->buffer_read(t->device.instance, t->norm, 0, PRN_HOST_F64, &squared, 1, error)) != PRN_OK) {
         return status;
     }
@@ -558,7 +440,7 @@ prn_status prn__trainer_step(prn__trainer *t, const prn__batch *batch, double le
     hyper[1] = 1 / (1 - pow(o->beta1, next));
     hyper[2] = 1 / (1 - pow(o->beta2, next));
     hyper[3] = scale;
-    if ((status = t->device.backend->buffer_write(t->device.instance, t->hyper, 0, PRN_HOST_F64, hyper, HYPER_COUNT, error)) != PRN_OK ||
+    if ((status = t->device.backend->buffer_write(t->device.instance, t->hyper, 0, PRN_HOST_F64, hyper, PRN__HYPER_COUNT, error)) != PRN_OK ||
         (status = prn__compiled_run(&t->optimizer, "update", error)) != PRN_OK) {
         return status;
     }
@@ -575,11 +457,14 @@ prn_status prn__trainer_step(prn__trainer *t, const prn__batch *batch, double le
 
 prn_status prn__trainer_gradients(prn__trainer *t, const prn__batch *batch, double *loss, double *gradients, prn_error *error)
 {
-    int64_t tiles;
-    prn_status status = accumulate(t, batch, &tiles, error);
-    if (status == PRN_OK) {
-        status = loss_read(t, tiles, loss, error);
-    }
+    return prn__trainer_gradients_with(t, batch, NULL, loss, gradients, error);
+}
+
+prn_status prn__trainer_gradients_with(prn__trainer *t, const prn__batch *batch, const prn__batch *memory, double *loss, double *gradients, prn_error *error)
+{
+    prn_status status;
+    *loss = 0;
+    status = step_gradients(t, batch, memory, loss, error);
     if (status == PRN_OK && gradients != NULL) {
         status = t->device.backend->buffer_read(t->device.instance, t->gradients, 0, PRN_HOST_F64, gradients, t->flat_elements, error);
     }
@@ -627,5 +512,38 @@ prn_status prn__trainer_set_state(prn__trainer *t, const float *weights, const f
         t->updates = updates;
     }
     prn__free(zeros);
+    return status;
+}
+
+int prn__trainer_is_wide(const prn__trainer *t)
+{
+    return t->is_wide;
+}
+
+prn_status prn__trainer_get_wide(prn__trainer *t, double *weights, double *m, double *v, int64_t *updates, prn_error *error)
+{
+    prn_buffer *const buffers[3] = {t->parameters, t->m, t->v};
+    double *const targets[3] = {weights, m, v};
+    prn_status status = PRN_OK;
+    for (int i = 0; i < 3 && status == PRN_OK; i++) {
+        status = t->device.backend->buffer_read(t->device.instance, buffers[i], 0, PRN_HOST_F64, targets[i], t->flat_elements, error);
+    }
+    if (status == PRN_OK) {
+        *updates = t->updates;
+    }
+    return status;
+}
+
+prn_status prn__trainer_set_wide(prn__trainer *t, const double *weights, const double *m, const double *v, int64_t updates, prn_error *error)
+{
+    prn_buffer *const buffers[3] = {t->parameters, t->m, t->v};
+    const double *const sources[3] = {weights, m, v};
+    prn_status status = updates >= 0 ? PRN_OK : prn_error_set(error, PRN_INVALID, "a trainer's state needs a number of updates of at least 0");
+    for (int i = 0; i < 3 && status == PRN_OK; i++) {
+        status = t->device.backend->buffer_write(t->device.instance, buffers[i], 0, PRN_HOST_F64, sources[i], t->flat_elements, error);
+    }
+    if (status == PRN_OK) {
+        t->updates = updates;
+    }
     return status;
 }

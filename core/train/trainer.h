@@ -8,6 +8,8 @@
 #ifndef PRN_TRAIN_TRAINER_H
 #define PRN_TRAIN_TRAINER_H
 
+#include <perennial/stage.h>
+
 #include "data/batch.h"
 #include "model/model.h"
 #include "plugin/registry.h"
@@ -40,13 +42,47 @@ void prn__trainer_destroy(prn__trainer *trainer);
 /* One optimizer step. `batch->count` may be any number in [2, config.batch]. A loss that is not finite is PRN_NUMERIC and
  * leaves the weights as they were. */
 prn_status prn__trainer_step(prn__trainer *trainer, const prn__batch *batch, double learning_rate, prn__step_result *result, prn_error *error);
-/* Loss and gradients only, no update: for tests and for strategies. gradients: (flat_elements), or NULL. */
+/* Loss and gradients only, no update, no change_gradient: for tests. gradients: (flat_elements), or NULL. */
 prn_status prn__trainer_gradients(prn__trainer *trainer, const prn__batch *batch, double *loss, double *gradients, prn_error *error);
+
+/* What a strategy adds to the steps of a stage. Each function may be NULL; all get `context`. */
+typedef struct prn__trainer_terms {
+    const float *teacher; /* (flat_elements), copied to the device; NULL for none */
+    int has_memory;       /* 1: every step comes with a memory batch */
+    prn_status (*compose_loss)(void *context, const prn_composer *composer, prn_error *error);
+    prn_status (*compose_memory_loss)(void *context, const prn_composer *composer, prn_error *error);
+    prn_status (*compose_penalty)(void *context, const prn_composer *composer, prn_error *error);
+    prn_status (*change_gradient)(void *context, prn_error *error); /* `gradient` below is complete */
+    void *context;
+} prn__trainer_terms;
+
+/* From the next step on; NULL: none. Frees vectors that were created before. Terms may be composed of vectors that are created after this
+ * call has begun. */
+prn_status prn__trainer_set_terms(prn__trainer *trainer, const prn__trainer_terms *terms, prn_error *error);
+/* As prn__trainer_step with the memory batch (NULL without one). */
+prn_status prn__trainer_step_with(prn__trainer *trainer, const prn__batch *batch, const prn__batch *memory, double learning_rate, prn__step_result *result,
+                                  prn_error *error);
+/* The same as prn__trainer_gradients with the memory batch. */
+prn_status prn__trainer_gradients_with(prn__trainer *trainer, const prn__batch *batch, const prn__batch *memory, double *loss, double *gradients,
+                                       prn_error *error);
+/* Flat-vector operations, and the vectors of weights and gradient. */
+const prn_vectors *prn__trainer_vectors(prn__trainer *trainer);
+prn_vector *prn__trainer_weights(prn__trainer *trainer);
+prn_vector *prn__trainer_gradient(prn__trainer *trainer);
+/* Contrastive loss alone and its gradient at the weights as they are; the trainer's own gradient stays. */
+prn_status prn__trainer_batch_gradient(prn__trainer *trainer, const prn__batch *batch, prn_vector *target, double *loss, prn_error *error);
+/* Frees the vectors that were created. */
+void prn__trainer_drop_vectors(prn__trainer *trainer);
 
 /* State: weights, first and second moments (each (flat_elements) fp32; NULL to skip), and the number of updates so far. */
 prn_status prn__trainer_get_state(prn__trainer *trainer, float *weights, float *m, float *v, int64_t *updates, prn_error *error);
 /* m and v NULL: zeros. */
 prn_status prn__trainer_set_state(prn__trainer *trainer, const float *weights, const float *m, const float *v, int64_t updates, prn_error *error);
+/* 1 when the device keeps weights in more than fp32, as `reference` does: then only the wide state goes on exactly. */
+int prn__trainer_is_wide(const prn__trainer *trainer);
+/* As get_state and set_state, with nothing rounded; all three are needed. */
+prn_status prn__trainer_get_wide(prn__trainer *trainer, double *weights, double *m, double *v, int64_t *updates, prn_error *error);
+prn_status prn__trainer_set_wide(prn__trainer *trainer, const double *weights, const double *m, const double *v, int64_t updates, prn_error *error);
 /* Bytes of device memory in use by this trainer. */
 int64_t prn__trainer_memory_bytes(const prn__trainer *trainer);
 

@@ -23,7 +23,7 @@ typedef struct prn_device_info {
     uint32_t struct_size; /* bytes */
     uint32_t index;
     char name[128];       /* "AMD EPYC 7B13, 2 cores" */
-    char detail[256];     /* instruction sets, driver version, ... */
+    char detail[256];     /* instruction sets, library and driver versions: what bits depend on, no thread count; part of stage keys */
     uint64_t memory_bytes;
     uint64_t memory_free_bytes;
 } prn_device_info;

@@ -14,7 +14,7 @@ extern "C" {
 
 typedef enum prn_log_level { PRN_LOG_DEBUG = 0, PRN_LOG_INFO = 1, PRN_LOG_WARNING = 2, PRN_LOG_ERROR = 3 } prn_log_level;
 
-/* Runs once for each index in [0, count); `worker` in [0, thread_count) names the thread that runs it. */
+/* Runs once for each index in [0, count); `worker` in [0, thread_count) names the thread that runs it. [worker] */
 typedef void (*prn_task)(void *context, int64_t index, uint32_t worker);
 
 typedef struct prn_host {
@@ -26,7 +26,7 @@ typedef struct prn_host {
     void (*log)(void *self, prn_log_level level, const char *message);
     /* Memory aligned to 64 bytes, or NULL; `purpose` names it in reports. Freed with `release`. [any] */
     void *(*allocate)(void *self, size_t bytes, const char *purpose);
-    void (*release)(void *self, void *memory);
+    void (*release)(void *self, void *memory); /* NULL is allowed. [any] */
     /* Threads of the host's pool, the caller included; constant while the process lives. [any] */
     uint32_t (*thread_count)(void *self);
     /* Calls `task` for every index, on the pool and the calling thread, and returns when all are done. Which worker

@@ -1,0 +1,93 @@
+/* core/train/trainer_internal.h: what the files of the trainer share. Private to core/train. */
+#ifndef PRN_TRAIN_TRAINER_INTERNAL_H
+#define PRN_TRAIN_TRAINER_INTERNAL_H
+
+#include "model/compiled.h"
+#include "model/texts.h"
+#include "train/trainer.h"
+
+enum { PRN__HYPER_COUNT = 8, PRN__PENALTY_VECTORS = 8, PRN__VECTOR_CHUNK = 1 << 20 };
+
+struct prn_vector {
+    prn_buffer *buffer;
+    int64_t elements;
+    prn_vector *next; /* of those that `create` made */
+};
+
+/* One call of a strategy that composes terms. */
+typedef struct prn__loss_terms {
+    prn_status (*compose)(void *context, const prn_composer *composer, prn_error *error);
+    void *context;
+    int has_teacher;
+    int is_alone; /* 1: no contrastive loss beside the terms */
+} prn__loss_terms;
+
+struct prn__trainer {
+    prn__device device; /* a copy of the handles; the device itself is the caller's and outlives the trainer */
+    const prn__model *model; /* borrowed */
+    prn__trainer_config config;
+    int64_t micro, tile, tile_count; /* tile_count: of the largest batch, one direction */
+    int64_t image_bytes, embed_dim, flat_elements, logit_scale_offset;
+    int64_t updates;
+    int64_t memory_bytes;
+    int64_t weights_for; /* the batch that `row_weights` were written for */
+
+    prn__compiled image_embed, text_embed; /* forward only; absent with one micro-batch and no teacher */
+    prn__compiled image, text, loss, optimizer, clear;
+    prn__texts texts;
+    prn_buffer *parameters, *gradients, *m, *v;
+    prn_buffer *images;                                /* (micro,S,S,3) */
+    prn_buffer *embeddings[2], *embedding_gradients[2]; /* images, texts: (batch,E) */
+    prn_buffer *labels, *row_weights;                  /* (batch) */
+    prn_buffer *tile_losses;                           /* (2 * tile_count) */
+    prn_buffer *hyper, *norm;
+    prn_buffer *tower_workspace, *text_workspace, *small_workspace;
+    double *host_losses;  /* (2 * tile_count) */
+    float *host_weights;  /* (batch) */
+    int is_split; /* more than one micro-batch is possible */
+    int is_wide;  /* the device keeps more than fp32 */
+
+    /* terms.c: what a strategy adds; zeros without one */
+    prn__trainer_terms terms;
+    prn__compiled terms_loss, memory_loss, penalty;
+    prn_buffer *teacher, *teacher_embeddings[2], *teacher_workspace; /* (flat), (batch,E) */
+    prn_buffer *terms_workspace, *scalars; /* scalars: a one, and the penalty's value */
+    prn_buffer *kept_gradients; /* (flat) while another gradient is taken; made when first needed */
+
+    /* vectors.c: made when first needed */
+    prn__compiled vector_program;
+    prn_buffer *vector_workspace, *vector_scalars, *vector_sums;
+    double *host_sums;
+    prn_vector weight_vector, gradient_vector;
+    prn_vector *vectors; /* that strategies created */
+    prn_vectors vector_table;
+};
+
+/* ---- programs.c: each gives a graph that the caller owns ---- */
+prn_status prn__loss_graph(const prn__trainer *trainer, const prn__loss_terms *terms, prn__graph **graph, prn_error *error);
+/* `vectors`: (PRN__PENALTY_VECTORS), those that slots vector0.. stand for; NULL where there are fewer. */
+prn_status prn__penalty_graph(const prn__trainer *trainer, const prn__loss_terms *terms, const prn_vector **vectors, prn__graph **graph, prn_error *error);
+prn_status prn__optimizer_graph(const prn__trainer *trainer, const prn__model *model, prn__graph **graph, prn_error *error);
+prn_status prn__clear_graph(const prn__trainer *trainer, prn__graph **graph, prn_error *error);
+prn_status prn__vectors_graph(prn__graph **graph, prn_error *error);
+
+/* ---- trainer.c ---- */
+prn_status prn__tower_init(prn__trainer *trainer, int is_text, int training, prn__compiled *tower, prn_error *error);
+/* Writes items [first, first + count) of one side to the device and readies `tower` for them. */
+prn_status prn__tower_fill(prn__trainer *trainer, const prn__batch *batch, int side, int64_t first, int64_t count, prn__compiled *tower, prn_error *error);
+prn_status prn__gradients_clear(prn__trainer *trainer, prn_error *error);
+/* Adds the gradients of `loss` (one of the loss programs) on a batch; waits for the loss. */
+prn_status prn__gradients_add(prn__trainer *trainer, const prn__batch *batch, prn__compiled *loss, double *value, prn_error *error);
+
+/* ---- terms.c ---- */
+/* Embeddings of the teacher for a batch; nothing without a teacher. Comes before the batch's own forward pass, whose memory it uses. */
+prn_status prn__teacher_embed(prn__trainer *trainer, const prn__batch *batch, prn_error *error);
+/* Binds the teacher's rows from `first` on for one direction of a loss program. */
+void prn__teacher_bind(prn__trainer *trainer, prn__compiled *loss, int side, int64_t first);
+/* Adds the penalty's gradient; its value into `value`. */
+prn_status prn__penalty_run(prn__trainer *trainer, double *value, prn_error *error);
+
+void prn__vectors_init(prn__trainer *trainer);
+void prn__vectors_fini(prn__trainer *trainer);
+
+#endif
