@@ -210,6 +210,9 @@ static prn_status load_sample(prn__loader *loader, worker *w, slot *b, int64_t r
         b->row_counts[row] = (int32_t)prn__tokenizer_encode(config->tokenizer, sample.caption != NULL ? sample.caption : "",
                                                             sample.caption != NULL ? sample.caption_bytes : 0, config->context_length,
                                                             b->row_tokens + row * config->context_length);
+        if (b->row_counts[row] == 0) {
+            status = prn_error_set(error, PRN_NO_MEMORY, "sample '%.*s': out of memory for its caption", (int)sample.key_length, sample.key);
+        }
         b->batch.classes[row] = sample.class_index;
         b->batch.samples[row] = global;
     }

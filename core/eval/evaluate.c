@@ -78,8 +78,11 @@ static prn_status class_embeddings(prn__embedder *embedder, const prn__model_con
             const char *hole = strstr(manifest->templates[t], "{}");
             (void)snprintf(text, sizeof text, "%.*s%s%s", (int)(hole - manifest->templates[t]), manifest->templates[t], manifest->classes[c], hole + 2);
             offsets[t + 1] = offsets[t] + prn__tokenizer_encode(config->tokenizer, text, strlen(text), context, tokens + offsets[t]);
+            if (offsets[t + 1] == offsets[t] && status == PRN_OK) {
+                status = prn_error_set(error, PRN_NO_MEMORY, "out of memory for the caption of class '%s'", manifest->classes[c]);
+            }
         }
-        status = prn__embedder_texts(embedder, tokens, offsets, (int64_t)templates, each, error);
+        status = status != PRN_OK ? status : prn__embedder_texts(embedder, tokens, offsets, (int64_t)templates, each, error);
         float *mean = means + (int64_t)c * width;
         for (int64_t e = 0; e < width; e++) {
             double total = 0;
