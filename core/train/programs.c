@@ -11,7 +11,7 @@ static const int32_t NO_INPUTS[PRN_OP_MAX_INPUTS] = {PRN_NO_TENSOR, PRN_NO_TENSO
 typedef struct composing {
     prn__graph *graph;
     int32_t total;        /* of the terms so far */
-    int terms;
+    int terms, adds;      /* names given, terms added */
     const prn_vector *vectors[PRN__PENALTY_VECTORS];
     int32_t tensors[PRN__PENALTY_VECTORS];
     int vector_count, is_overfull;
@@ -45,6 +45,7 @@ static void compose_add(void *self, int32_t term, double weight)
 {
     composing *c = self;
     char name[32];
+    c->adds++;
     (void)snprintf(name, sizeof name, "term.%d", c->terms++);
     c->total = c->total == PRN_NO_TENSOR ? prn__graph_axpby(c->graph, name, weight, term, 0, PRN_NO_TENSOR, PRN_NO_TENSOR)
                                          : prn__graph_axpby(c->graph, name, 1, c->total, weight, term, PRN_NO_TENSOR);
@@ -132,7 +133,7 @@ prn_status prn__loss_graph(const prn__trainer *t, const prn__loss_terms *terms, 
             composer.teacher_logits = similarity(g, composer.teacher_rows, composer.teacher_columns, composer.teacher_log_scale, "teacher_logits");
         }
         status = terms->compose(terms->context, &composer, error);
-        if (status == PRN_OK && c.total == PRN_NO_TENSOR && terms->is_alone) {
+        if (status == PRN_OK && c.adds == 0 && terms->is_alone) {
             status = prn_error_set(error, PRN_INVALID, "the loss on memory batches has no term; add one with `add`, or ask for no memory batch");
         }
     }
@@ -173,7 +174,7 @@ prn_status prn__penalty_graph(const prn__trainer *t, const prn__loss_terms *term
     if (status == PRN_OK && c.is_overfull) {
         status = prn_error_set(error, PRN_INVALID, "a penalty may use at most %d vectors", PRN__PENALTY_VECTORS);
     }
-    if (status == PRN_OK && c.total == PRN_NO_TENSOR) {
+    if (status == PRN_OK && c.adds == 0) {
         status = prn_error_set(error, PRN_INVALID, "the penalty has no term; add one with `add`, or leave compose_penalty out");
     }
     if (status == PRN_OK) {

@@ -73,6 +73,7 @@ typedef struct prn_stage {
     const prn_vectors *vectors;
     prn_vector *weights;  /* as they are now; finish: writes here what is deployed */
     prn_vector *gradient; /* change_gradient: of the whole loss, may be changed */
+    prn_vector *scratch;  /* change_gradient: room for one more vector, of any content */
     /* Weights after one of this strategy's earlier time steps (or, in `finish`, this one as trained); `after_step` 0: what the time line
      * began with. `which`: PRN_WEIGHTS_DEPLOYED or PRN_WEIGHTS_TRAINED. [orchestrator] */
     prn_status (*load_weights)(void *self, uint32_t after_step, uint32_t which, prn_vector *target, prn_error *error);

@@ -70,7 +70,7 @@ typedef struct prn_stage_request {
     uint32_t teacher;         /* PRN_TEACHER_...: a model whose logits loss terms may use; one more forward pass of each batch */
     prn_source *memory_sources; /* the host's array, room for `source_capacity`; a second batch, drawn from these, comes with each update */
     uint32_t memory_source_count;
-    uint32_t memory_reserved;
+    uint32_t evaluate;        /* which weights of this time step are scored: PRN_WEIGHTS_DEPLOYED or PRN_WEIGHTS_TRAINED */
     int64_t memory_batch;     /* samples in it, 0 for none, at most the recipe's batch */
     int64_t finish_gradient_batches; /* how often `finish` calls data_gradient */
     int64_t finish_scores;    /* how often `finish` calls score, in passes over one time step's set */
