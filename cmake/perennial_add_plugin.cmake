@@ -1,8 +1,9 @@
 # perennial_add_plugin(target source...): a loadable plugin that sees the SDK only. Used by the bundled plugins and,
-# installed, by plugins built outside the tree.
+# installed, by plugins built outside the tree. The only symbol it exports is the one that PRN_PLUGIN_DECLARE makes.
 function(perennial_add_plugin target)
   add_library(${target} MODULE ${ARGN})
   target_link_libraries(${target} PRIVATE perennial::sdk)
   target_compile_features(${target} PRIVATE c_std_11)
-  set_target_properties(${target} PROPERTIES PREFIX "" SUFFIX ".so" C_VISIBILITY_PRESET hidden)
+  set_target_properties(${target} PROPERTIES PREFIX "" SUFFIX ".so" C_VISIBILITY_PRESET hidden CXX_VISIBILITY_PRESET hidden
+    VISIBILITY_INLINES_HIDDEN ON)
 endfunction()

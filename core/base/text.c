@@ -147,6 +147,8 @@ const char *prn__suggest_text(const char *name, const char *const *candidates, s
 
 /* ---- brace ranges ---- */
 
+enum { MAX_BRACES = 32 };
+
 typedef struct expansion {
     int64_t left; /* how many more items may be visited */
     int64_t limit;
@@ -235,6 +237,13 @@ prn_status prn__brace_expand(const char *pattern, int64_t limit, prn_status (*vi
 {
     expansion state = {limit, limit, pattern, visit, context};
     prn__text prefix;
+    int braces = 0;
+    for (const char *c = pattern; *c != '\0'; c++) {
+        braces += *c == '{' && braces <= MAX_BRACES;
+    }
+    if (braces > MAX_BRACES) { /* each is one level of calls */
+        return prn_error_set(error, PRN_INVALID, "'%.60s...' has more than %d braces", pattern, MAX_BRACES);
+    }
     prn__text_init(&prefix);
     prn_status status = prefix.failed ? prn_error_set(error, PRN_NO_MEMORY, "out of memory while expanding '%s'", pattern)
                                       : expand_from(&state, &prefix, pattern, error);

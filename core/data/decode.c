@@ -64,6 +64,8 @@ static prn_status decode_jpeg(const uint8_t *bytes, size_t length, prn__image *i
     prn_status status = PRN_OK;
     if (tjDecompressHeader3(handle, bytes, length, &width, &height, &sampling, &colours) != 0) {
         status = prn_error_set(error, PRN_CORRUPT, "JPEG: %s", tjGetErrorStr2(handle));
+    } else if (width < 1 || height < 1) { /* what the library says of a file that ends before its header */
+        status = prn_error_set(error, PRN_CORRUPT, "JPEG: damaged header");
     } else {
         status = reserve(image, width, height, error);
     }

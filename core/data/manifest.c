@@ -11,7 +11,8 @@
 #include "base/memory.h"
 #include "base/text.h"
 
-enum { MAX_BYTES = 64 << 20, MAX_SHARDS = 10000000 };
+/* Of a whole manifest: YAML's anchors let a small file ask for much more than it holds. */
+enum { MAX_BYTES = 64 << 20, MAX_STEPS = 100000, MAX_EVALUATIONS = 100000, MAX_SHARDS = 10000000 };
 
 typedef struct reader {
     const char *path;
@@ -19,6 +20,9 @@ typedef struct reader {
     prn__manifest *manifest;
     prn__arena *memory;
     prn_error *error;
+    struct totals {
+        int64_t evaluations, shards;
+    } *totals; /* so far */
 } reader;
 
 static prn_status bad(const reader *r, const yaml_node_t *node, const char *format, ...) __attribute__((format(printf, 3, 4)));
@@ -103,6 +107,9 @@ static prn_status take_text(const reader *r, const yaml_node_t *node, const char
     if (strlen(scalar(node)) != node->data.scalar.length) {
         return bad(r, node, "a text with a NUL character");
     }
+    if (scalar(node)[0] == '\0') {
+        return bad(r, node, "an empty text; write a value, or leave the key out where it is not required");
+    }
     *target = prn__arena_strdup(r->memory, scalar(node));
     return *target != NULL ? PRN_OK : no_memory(r);
 }
@@ -113,8 +120,9 @@ static prn_status take_number(const reader *r, const yaml_node_t *node, const ch
         return PRN_OK;
     }
     char *end, plain[64];
+    const char *c = scalar(node);
     size_t n = 0;
-    for (const char *c = scalar(node); *c != '\0' && n + 1 < sizeof plain; c++) {
+    for (; *c != '\0' && n + 1 < sizeof plain; c++) {
         if (*c != '_') { /* 1_270_000 reads better */
             plain[n++] = *c;
         }
@@ -122,7 +130,7 @@ static prn_status take_number(const reader *r, const yaml_node_t *node, const ch
     plain[n] = '\0';
     errno = 0;
     long long value = strtoll(plain, &end, 10);
-    if (end == plain || *end != '\0' || errno != 0 || value < low) {
+    if (*c != '\0' || end == plain || *end != '\0' || errno != 0 || value < low) {
         return bad(r, node, "'%s' is '%s', but must be a whole number of at least %lld", name, scalar(node), (long long)low);
     }
     *target = value;
@@ -143,8 +151,12 @@ static prn_status take_shards(const reader *r, const yaml_node_t *pattern, const
     prn_error detail = PRN_ERROR_INIT;
     list->samples = -1;
     prn_status status = take_text(r, pattern, &list->pattern);
-    if (status == PRN_OK && prn__brace_expand(list->pattern, MAX_SHARDS, count_item, &list->shard_count, &detail) != PRN_OK) {
-        status = bad(r, pattern, "%s", detail.message);
+    if (status == PRN_OK) {
+        status = prn__brace_expand(list->pattern, MAX_SHARDS - r->totals->shards, count_item, &list->shard_count, &detail);
+        if (status != PRN_OK) {
+            status = status == PRN_NO_MEMORY ? no_memory(r) : bad(r, pattern, "%s; a manifest may name %d shards in all", detail.message, MAX_SHARDS);
+        }
+        r->totals->shards += list->shard_count;
     }
     if (status == PRN_OK) {
         status = take_number(r, samples, "samples", 0, &list->samples);
@@ -190,6 +202,31 @@ static prn_status take_evaluation(const reader *r, const yaml_node_t *node, prn_
     return status;
 }
 
+typedef struct named {
+    const char *name;
+    size_t index;
+} named;
+
+static int compare_named(const void *a, const void *b)
+{
+    const named *x = a, *y = b;
+    int order = strcmp(x->name, y->name);
+    return order != 0 ? order : x->index < y->index ? -1 : x->index > y->index;
+}
+
+/* The first of `count` items whose name one before it has too, `count` when there is none. Sorts `items`. */
+static size_t find_repeated(named *items, size_t count)
+{
+    size_t found = count;
+    qsort(items, count, sizeof *items, compare_named);
+    for (size_t i = 1; i < count; i++) {
+        if (strcmp(items[i - 1].name, items[i].name) == 0 && items[i].index < found) {
+            found = items[i].index;
+        }
+    }
+    return found;
+}
+
 static size_t item_count(const yaml_node_t *node)
 {
     return (size_t)(node->data.sequence.items.top - node->data.sequence.items.start);
@@ -219,59 +256,82 @@ static prn_status take_step(const reader *r, const yaml_node_t *node, prn__manif
     }
     if (status == PRN_OK && keys[2].value != NULL) {
         size_t count = item_count(keys[2].value);
-        step->evaluations = prn__arena_alloc(r->memory, (count + 1) * sizeof *step->evaluations);
-        if (step->evaluations == NULL) {
-            return no_memory(r);
+        r->totals->evaluations += (int64_t)count;
+        if (r->totals->evaluations > MAX_EVALUATIONS) {
+            return bad(r, keys[2].value, "the steps up to here have %lld evaluations; a manifest may have %d in all", (long long)r->totals->evaluations,
+                       MAX_EVALUATIONS);
         }
+        step->evaluations = prn__arena_alloc(r->memory, (count + 1) * sizeof *step->evaluations);
+        named *names = prn__alloc_array(count + 1, sizeof *names);
+        status = step->evaluations != NULL && names != NULL ? PRN_OK : no_memory(r);
         for (size_t i = 0; i < count && status == PRN_OK; i++) {
-            const yaml_node_t *item = at(r, keys[2].value->data.sequence.items.start[i]);
-            status = take_evaluation(r, item, &step->evaluations[i]);
-            for (size_t k = 0; k < i && status == PRN_OK; k++) {
-                if (strcmp(step->evaluations[k].name, step->evaluations[i].name) == 0) {
-                    status = bad(r, item, "two evaluations of step '%s' are called '%s'", step->name, step->evaluations[i].name);
-                }
-            }
+            status = take_evaluation(r, at(r, keys[2].value->data.sequence.items.start[i]), &step->evaluations[i]);
+            names[i] = (named){step->evaluations[i].name, i};
             step->evaluation_count = i + 1;
         }
+        size_t repeated = status == PRN_OK ? find_repeated(names, count) : count;
+        if (repeated < count) {
+            status = bad(r, at(r, keys[2].value->data.sequence.items.start[repeated]), "two evaluations of step '%s' are called '%s'", step->name,
+                         step->evaluations[repeated].name);
+        }
+        prn__free(names);
     }
     return status;
 }
 
-static prn_status take_classes(const reader *r, const yaml_node_t *node)
+static prn_status split_classes(const reader *r, const yaml_node_t *node, const char *path, char *text, size_t bytes)
 {
-    char *text = NULL, *path = prn__path_join(r->manifest->root, scalar(node));
-    size_t bytes, count = 0, capacity;
-    prn_error detail = PRN_ERROR_INIT;
-    prn_status status = path != NULL ? prn__file_read(path, MAX_BYTES, &text, &bytes, &detail) : no_memory(r);
-    if (status != PRN_OK) {
-        prn__free(path);
-        return path != NULL ? bad(r, node, "the class names: %s", detail.message) : status;
-    }
-    capacity = 1;
+    size_t count = 0, capacity = 1;
     for (size_t i = 0; i < bytes; i++) {
         capacity += text[i] == '\n';
     }
     const char **names = prn__arena_alloc(r->memory, capacity * sizeof *names);
-    for (char *line = text; names != NULL && line != NULL && *line != '\0';) {
-        char *end = strchr(line, '\n');
-        if (end != NULL) {
-            *end = '\0';
-        }
-        size_t length = strlen(line);
-        if (length > 0 && line[length - 1] == '\r') {
-            line[length - 1] = '\0';
+    if (names == NULL) {
+        return no_memory(r);
+    }
+    for (char *line = text; line < text + bytes;) { /* a class is its line's number: none may be passed over */
+        char *end = memchr(line, '\n', (size_t)(text + bytes - line)), *next = end != NULL ? end + 1 : text + bytes;
+        size_t length = (size_t)((end != NULL ? end : text + bytes) - line);
+        length -= length > 0 && line[length - 1] == '\r';
+        line[length] = '\0';
+        if (length == 0 || strlen(line) != length) {
+            return bad(r, node, "the class names: %s:%zu: %s; every line is one class name", path, count + 1,
+                       length == 0 ? "an empty line" : "a NUL character");
         }
         names[count] = prn__arena_strdup(r->memory, line);
         if (names[count++] == NULL) {
-            names = NULL;
+            return no_memory(r);
         }
-        line = end != NULL ? end + 1 : NULL;
+        line = next;
+    }
+    r->manifest->classes = names;
+    r->manifest->class_count = count;
+    return PRN_OK;
+}
+
+static prn_status take_classes(const reader *r, const yaml_node_t *node)
+{
+    const char *name = NULL;
+    char *text = NULL;
+    size_t bytes;
+    prn_error detail = PRN_ERROR_INIT;
+    prn_status status = take_text(r, node, &name);
+    if (status != PRN_OK) {
+        return status;
+    }
+    char *path = prn__path_join(r->manifest->root, name);
+    if (path == NULL) {
+        return no_memory(r);
+    }
+    status = prn__file_read(path, MAX_BYTES, &text, &bytes, &detail);
+    if (status != PRN_OK) {
+        status = status == PRN_NO_MEMORY ? no_memory(r) : bad(r, node, "the class names: %s", detail.message);
+    } else {
+        status = split_classes(r, node, path, text, bytes);
     }
     prn__free(text);
     prn__free(path);
-    r->manifest->classes = names;
-    r->manifest->class_count = count;
-    return names != NULL ? PRN_OK : no_memory(r);
+    return status;
 }
 
 static prn_status take_templates(const reader *r, const yaml_node_t *node)
@@ -304,15 +364,26 @@ static prn_status take_templates(const reader *r, const yaml_node_t *node)
     return PRN_OK;
 }
 
+/* A path below `folder`. */
+static prn_status take_path(const reader *r, const yaml_node_t *node, const char *folder, const char **target)
+{
+    const char *name = NULL;
+    prn_status status = take_text(r, node, &name);
+    if (status != PRN_OK) {
+        return status;
+    }
+    char *path = prn__path_join(folder, name != NULL ? name : ".");
+    *target = path != NULL ? prn__arena_strdup(r->memory, path) : NULL;
+    prn__free(path);
+    return *target != NULL ? PRN_OK : no_memory(r);
+}
+
 static prn_status take_root(const reader *r, const yaml_node_t *node)
 {
-    prn__manifest *m = r->manifest;
     char *folder = prn__path_folder(r->path);
-    char *root = folder != NULL ? prn__path_join(folder, node != NULL ? scalar(node) : ".") : NULL;
-    m->root = root != NULL ? prn__arena_strdup(r->memory, root) : NULL;
+    prn_status status = folder != NULL ? take_path(r, node, folder, &r->manifest->root) : no_memory(r);
     prn__free(folder);
-    prn__free(root);
-    return m->root != NULL ? PRN_OK : no_memory(r);
+    return status;
 }
 
 static prn_status take_stream(const reader *r, const yaml_node_t *node)
@@ -336,10 +407,7 @@ static prn_status take_stream(const reader *r, const yaml_node_t *node)
         status = take_root(r, keys[1].value);
     }
     if (status == PRN_OK && keys[2].value != NULL) {
-        char *path = prn__path_join(m->root, scalar(keys[2].value));
-        m->vocabulary = path != NULL ? prn__arena_strdup(r->memory, path) : NULL;
-        prn__free(path);
-        status = m->vocabulary != NULL ? PRN_OK : no_memory(r);
+        status = take_path(r, keys[2].value, m->root, &m->vocabulary);
     }
     if (status == PRN_OK) {
         status = take_number(r, keys[3].value, "merges", 1, &m->merges);
@@ -362,23 +430,22 @@ static prn_status take_stream(const reader *r, const yaml_node_t *node)
         return status;
     }
     size_t count = item_count(keys[7].value);
-    if (count == 0 || count > 100000) {
-        return bad(r, keys[7].value, "'steps' has %zu time steps; 1 to 100000 are taken", count);
+    if (count == 0 || count > MAX_STEPS) {
+        return bad(r, keys[7].value, "'steps' has %zu time steps; 1 to %d are taken", count, MAX_STEPS);
     }
     m->steps = prn__arena_alloc(r->memory, count * sizeof *m->steps);
-    if (m->steps == NULL) {
-        return no_memory(r);
-    }
+    named *names = prn__alloc_array(count, sizeof *names);
+    status = m->steps != NULL && names != NULL ? PRN_OK : no_memory(r);
     for (size_t i = 0; i < count && status == PRN_OK; i++) {
-        const yaml_node_t *item = at(r, keys[7].value->data.sequence.items.start[i]);
-        status = take_step(r, item, &m->steps[i]);
-        for (size_t k = 0; k < i && status == PRN_OK; k++) {
-            if (strcmp(m->steps[k].name, m->steps[i].name) == 0) {
-                status = bad(r, item, "two time steps are called '%s'", m->steps[i].name);
-            }
-        }
+        status = take_step(r, at(r, keys[7].value->data.sequence.items.start[i]), &m->steps[i]);
+        names[i] = (named){m->steps[i].name, i};
         m->step_count = i + 1;
     }
+    size_t repeated = status == PRN_OK ? find_repeated(names, count) : count;
+    if (repeated < count) {
+        status = bad(r, at(r, keys[7].value->data.sequence.items.start[repeated]), "two time steps are called '%s'", m->steps[repeated].name);
+    }
+    prn__free(names);
     return status;
 }
 
@@ -415,7 +482,8 @@ prn_status prn__manifest_load(const char *path, prn__manifest **result, prn_erro
     prn__arena_init(memory, 16384);
     manifest->memory = memory;
     manifest->path = prn__arena_strdup(memory, path);
-    reader r = {path, &document, manifest, memory, error};
+    struct totals totals = {0, 0};
+    reader r = {path, &document, manifest, memory, error, &totals};
     yaml_node_t *root = yaml_document_get_root_node(&document);
     if (manifest->path == NULL) {
         status = no_memory(&r);

@@ -4,11 +4,13 @@
 #include <elf.h>
 #include <errno.h>
 #include <link.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/file.h"
+#include "base/memory.h"
 
 /* Whoever may write a plugin's folder or file may run code as this user. */
 static prn_status check_owner(const char *path, const struct stat *info, const char *what, prn_error *error)
@@ -46,10 +48,39 @@ static int inside(const prn__map *map, uint64_t offset, uint64_t bytes)
     return offset <= map->bytes && bytes <= map->bytes - offset;
 }
 
-/* Looks for `symbol` among the defined symbols of the dynamic symbol table. */
-static prn_status find_symbol(const char *path, const prn__map *map, const ElfW(Ehdr) *header, const char *symbol, prn_error *error)
+typedef struct wanted_symbol {
+    const char *name;
+    void *head;
+    size_t head_bytes;
+} wanted_symbol;
+
+/* Copies the first bytes of a symbol out of the loadable segment that holds its address. */
+static prn_status copy_head(const char *path, const prn__map *map, const ElfW(Ehdr) *header, const ElfW(Sym) *entry, const wanted_symbol *wanted,
+                            prn_error *error)
 {
-    size_t wanted = strlen(symbol);
+    if (ELF64_ST_TYPE(entry->st_info) != STT_OBJECT || entry->st_size < wanted->head_bytes) {
+        return prn_error_set(error, PRN_INVALID, "%s: its '%s' is not a plugin's entry; declare it with PRN_PLUGIN_DECLARE", path, wanted->name);
+    }
+    for (unsigned i = 0; i < header->e_phnum; i++) {
+        ElfW(Phdr) segment;
+        memcpy(&segment, map->data + header->e_phoff + (uint64_t)i * sizeof segment, sizeof segment);
+        if (segment.p_type == PT_LOAD && entry->st_value >= segment.p_vaddr && entry->st_value - segment.p_vaddr < segment.p_filesz) {
+            const uint64_t from = entry->st_value - segment.p_vaddr;
+            if (segment.p_filesz - from < wanted->head_bytes || !inside(map, segment.p_offset + from, wanted->head_bytes)) {
+                return damaged(path, "its entry lies outside of it", error);
+            }
+            memcpy(wanted->head, map->data + segment.p_offset + from, wanted->head_bytes);
+            return PRN_OK;
+        }
+    }
+    memset(wanted->head, 0, wanted->head_bytes); /* in memory that starts as zeros */
+    return PRN_OK;
+}
+
+/* Looks for the symbol among the defined ones of the dynamic symbol table. */
+static prn_status find_symbol(const char *path, const prn__map *map, const ElfW(Ehdr) *header, const wanted_symbol *symbol, prn_error *error)
+{
+    size_t wanted = strlen(symbol->name);
     if (header->e_shentsize != sizeof(ElfW(Shdr)) || !inside(map, header->e_shoff, (uint64_t)header->e_shnum * sizeof(ElfW(Shdr)))) {
         return damaged(path, "its section table lies outside of it", error);
     }
@@ -76,15 +107,15 @@ static prn_status find_symbol(const char *path, const prn__map *map, const ElfW(
                 continue;
             }
             const char *name = (const char *)map->data + strings.sh_offset + entry.st_name;
-            if (memcmp(name, symbol, wanted + 1) == 0) {
-                return PRN_OK;
+            if (memcmp(name, symbol->name, wanted + 1) == 0) {
+                return copy_head(path, map, header, &entry, symbol, error);
             }
         }
     }
-    return prn_error_set(error, PRN_NOT_FOUND, "%s: does not export '%s'; a plugin declares it with PRN_PLUGIN_DECLARE", path, symbol);
+    return prn_error_set(error, PRN_NOT_FOUND, "%s: does not export '%s'; a plugin declares it with PRN_PLUGIN_DECLARE", path, symbol->name);
 }
 
-static prn_status check_elf(const char *path, const prn__map *map, const char *symbol, prn_error *error)
+static prn_status check_elf(const char *path, const prn__map *map, const wanted_symbol *symbol, prn_error *error)
 {
     ElfW(Ehdr) header;
 #if defined(__x86_64__)
@@ -94,8 +125,11 @@ static prn_status check_elf(const char *path, const prn__map *map, const char *s
 #else
     const unsigned machine = EM_NONE;
 #endif
+    if (map->bytes == 0) {
+        return prn_error_set(error, PRN_CORRUPT, "%s: the file is empty", path);
+    }
     if (map->bytes < sizeof header || memcmp(map->data, ELFMAG, SELFMAG) != 0) {
-        return prn_error_set(error, PRN_CORRUPT, "%s: not a shared object", path);
+        return prn_error_set(error, PRN_CORRUPT, "%s: not a shared object (no ELF file); build it with perennial_add_plugin or cc -shared", path);
     }
     memcpy(&header, map->data, sizeof header);
     if (header.e_ident[EI_CLASS] != (sizeof(void *) == 8 ? ELFCLASS64 : ELFCLASS32) || header.e_type != ET_DYN ||
@@ -115,19 +149,43 @@ static prn_status check_elf(const char *path, const prn__map *map, const char *s
     return find_symbol(path, map, &header, symbol, error);
 }
 
-prn_status prn__library_check_file(const char *path, const char *symbol, prn_error *error)
+/* A link's target is as safe as the folder that it really lies in. */
+static prn_status check_real_folder(const char *path, prn_error *error)
 {
+    char *real = realpath(path, NULL);
+    if (real == NULL) {
+        return prn_error_set(error, PRN_IO, "%s: %s", path, strerror(errno));
+    }
+    char *folder = prn__path_folder(real);
+    prn_status status = folder != NULL ? prn__library_check_folder(folder, error) : prn_error_set(error, PRN_NO_MEMORY, "%s: out of memory", path);
+    if (status != PRN_OK && folder != NULL) {
+        status = prn_error_context(error, status, "%s", path);
+    }
+    prn__free(folder);
+    free(real);
+    return status;
+}
+
+prn_status prn__library_check_file(const char *path, const char *symbol, void *head, size_t head_bytes, prn_error *error)
+{
+    const wanted_symbol wanted = {symbol, head, head_bytes};
     struct stat info;
     prn__map map;
     if (stat(path, &info) != 0) {
         return prn_error_set(error, PRN_IO, "%s: %s", path, strerror(errno));
     }
+    if (!S_ISREG(info.st_mode)) { /* before it is opened: a pipe would wait for its other end */
+        return prn_error_set(error, PRN_INVALID, "%s: not a regular file", path);
+    }
     prn_status status = check_owner(path, &info, "plugin", error);
+    if (status == PRN_OK) {
+        status = check_real_folder(path, error);
+    }
     if (status == PRN_OK) {
         status = prn__map_open(path, &map, error);
     }
     if (status == PRN_OK) {
-        status = check_elf(path, &map, symbol, error);
+        status = check_elf(path, &map, &wanted, error);
         prn__map_close(&map);
     }
     return status;

@@ -13,12 +13,6 @@ struct prn__options {
     prn_option_value *values;
 };
 
-static const prn_option *at(const prn_option *table, uint32_t index)
-{
-    /* the stride is the plugin's own: a newer SDK may have a longer struct */
-    return (const prn_option *)(const void *)((const char *)table + (size_t)index * table->struct_size);
-}
-
 static prn_status wants(const char *component, const prn_option *option, const char *text, const char *what, prn_error *error)
 {
     return prn_error_set(error, PRN_INVALID, "%s: option '%s' is '%s', but must be %s (%s)", component, option->name, text, what, option->help);
@@ -46,17 +40,24 @@ static prn_status parse_number(const char *component, const prn_option *option, 
 
 static prn_status parse_choice(const char *component, const prn_option *option, const char *text, prn_error *error)
 {
-    size_t length = strlen(text);
+    enum { NAME_LIMIT = 32, NAME_BYTES = 64 }; /* of those that may be suggested; any number may be chosen from */
+    char names[NAME_LIMIT][NAME_BYTES], hint[160], what[400];
+    const char *candidates[NAME_LIMIT];
+    size_t length = strlen(text), count = 0;
     for (const char *item = option->choices; item != NULL;) {
         const char *end = strchr(item, '|');
         size_t size = end != NULL ? (size_t)(end - item) : strlen(item);
         if (size == length && memcmp(item, text, length) == 0) {
             return PRN_OK;
         }
+        if (size < NAME_BYTES && count < NAME_LIMIT) {
+            (void)snprintf(names[count], NAME_BYTES, "%.*s", (int)size, item);
+            candidates[count] = names[count];
+            count++;
+        }
         item = end != NULL ? end + 1 : NULL;
     }
-    char what[200];
-    (void)snprintf(what, sizeof what, "one of %s", option->choices);
+    (void)snprintf(what, sizeof what, "one of %.200s%s", option->choices, prn__suggest_text(text, candidates, count, hint, sizeof hint));
     return wants(component, option, text, what, error);
 }
 
@@ -151,7 +152,7 @@ prn_status prn__options_parse(const char *component, const prn_option *table, ui
         goto done;
     }
     for (uint32_t i = 0; i < count; i++) {
-        names[i] = at(table, i)->name;
+        names[i] = prn__option_at(table, i)->name;
         options->values[i].struct_size = sizeof(prn_option_value);
     }
     for (size_t g = 0; g < given_count && status == PRN_OK; g++) {
@@ -166,12 +167,12 @@ prn_status prn__options_parse(const char *component, const prn_option *table, ui
         } else if (options->values[i].is_given) {
             status = prn_error_set(error, PRN_INVALID, "%s: option '%s' is given twice", component, names[i]);
         } else {
-            status = parse_one(options, component, at(table, i), given[g].value, &options->values[i], error);
+            status = parse_one(options, component, prn__option_at(table, i), given[g].value, &options->values[i], error);
             options->values[i].is_given = 1;
         }
     }
     for (uint32_t i = 0; i < count && status == PRN_OK; i++) {
-        const prn_option *option = at(table, i);
+        const prn_option *option = prn__option_at(table, i);
         if (options->values[i].is_given) {
             continue;
         }

@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/file.h"
@@ -30,6 +31,11 @@ struct prn__registry {
     size_t entry_count, entry_capacity;
     component *components;
     size_t component_count, component_capacity;
+    struct searched {
+        dev_t device;
+        ino_t inode;
+    } *searched; /* folders, so that one named twice is searched once */
+    size_t searched_count, searched_capacity;
 };
 
 /* ---- host services ---- */
@@ -127,20 +133,41 @@ static const void *full_size(prn__registry *registry, const void *table, size_t 
     return copy;
 }
 
+/* Names end up in recipes, keys and file names. */
+static int is_name(const char *name)
+{
+    const size_t length = name != NULL ? strnlen(name, 65) : 0;
+    return length > 0 && length < 65 && strspn(name, "abcdefghijklmnopqrstuvwxyz0123456789-_") == length;
+}
+
 static prn_status check_options(const char *path, const prn_option *options, uint32_t count, prn_error *error)
 {
     if (count == 0) {
         return PRN_OK;
     }
     if (options == NULL || count > 1000) {
-        return prn_error_set(error, PRN_INVALID, "%s: %u options but no table of them", path, count);
+        return prn_error_set(error, PRN_INVALID, "%s: %u options but no table of them (or more than 1000)", path, count);
     }
     for (uint32_t i = 0; i < count; i++) {
-        const prn_option *o = &options[i];
-        if (o->struct_size < sizeof *o || o->name == NULL || o->help == NULL || o->type < PRN_OPTION_BOOL || o->type > PRN_OPTION_REAL_LIST ||
-            (o->type == PRN_OPTION_CHOICE && o->choices == NULL)) {
+        if (options->struct_size < sizeof *options) {
+            return prn_error_set(error, PRN_INVALID, "%s: option 0 of its table has a struct_size of %u, must be at least %zu", path,
+                                 options->struct_size, sizeof *options);
+        }
+        const prn_option *o = prn__option_at(options, i);
+        if (o->struct_size != options->struct_size || !is_name(o->name) || o->help == NULL || o->type < PRN_OPTION_BOOL ||
+            o->type > PRN_OPTION_REAL_LIST || (o->type == PRN_OPTION_CHOICE && o->choices == NULL)) {
             return prn_error_set(error, PRN_INVALID, "%s: option %u of its table is incomplete (size, name, type, choices, help)", path, i);
         }
+        for (uint32_t k = 0; k < i; k++) {
+            if (strcmp(prn__option_at(options, k)->name, o->name) == 0) {
+                return prn_error_set(error, PRN_INVALID, "%s: option '%s' is twice in its table", path, o->name);
+            }
+        }
+        prn__options *preset = NULL; /* a default that its own table refuses would fail every user who does not set it */
+        if (o->preset != NULL && prn__options_parse("its default", o, 1, NULL, 0, &preset, error) != PRN_OK) {
+            return prn_error_context(error, PRN_INVALID, "%s", path);
+        }
+        prn__options_destroy(preset);
     }
     return PRN_OK;
 }
@@ -148,6 +175,12 @@ static prn_status check_options(const char *path, const prn_option *options, uin
 static prn_status missing(const char *path, const char *table, const char *function, prn_error *error)
 {
     return prn_error_set(error, PRN_INVALID, "%s: its %s lacks '%s', which every one must have", path, table, function);
+}
+
+static prn_status bad_name(const char *path, const char *name, prn_error *error)
+{
+    return prn_error_set(error, PRN_INVALID, "%s: '%.64s' is not a component's name: 1 to 64 lower case letters, digits, '-' and '_' (and not 'auto')",
+                         path, name);
 }
 
 static prn_status check_backend(const char *path, const prn_backend *b, prn_error *error)
@@ -168,6 +201,9 @@ static prn_status check_backend(const char *path, const prn_backend *b, prn_erro
             return missing(path, "backend table", functions[i].name, error);
         }
     }
+    if (!is_name(b->name) || strcmp(b->name, "auto") == 0) {
+        return bad_name(path, b->name, error);
+    }
     return check_options(path, b->options, b->option_count, error);
 }
 
@@ -175,7 +211,10 @@ static prn_status check_strategy(const char *path, const prn_strategy *s, prn_er
 {
     const char *lacks = s->name == NULL ? "name" : s->summary == NULL ? "summary" : s->open == NULL ? "open" : s->close == NULL ? "close"
                       : s->plan == NULL ? "plan" : NULL;
-    return lacks != NULL ? missing(path, "strategy table", lacks, error) : check_options(path, s->options, s->option_count, error);
+    if (lacks != NULL) {
+        return missing(path, "strategy table", lacks, error);
+    }
+    return is_name(s->name) ? check_options(path, s->options, s->option_count, error) : bad_name(path, s->name, error);
 }
 
 static const component *find(const prn__registry *registry, const char *interface_id, const char *name)
@@ -189,23 +228,34 @@ static const component *find(const prn__registry *registry, const char *interfac
     return NULL;
 }
 
+static prn_status no_memory(const char *path, prn_error *error)
+{
+    return prn_error_set(error, PRN_NO_MEMORY, "%s: out of memory for its tables", path);
+}
+
 static prn_status take_table(prn__registry *registry, const prn__plugin_entry *entry, const prn_interface *offer, prn_error *error)
 {
     component c = {entry, NULL, NULL, NULL};
     prn_status status;
+    uint32_t bytes;
     if (offer->id == NULL || offer->table == NULL) {
         return prn_error_set(error, PRN_INVALID, "%s: an interface without id or table", entry->path);
     }
+    if (strcmp(offer->id, PRN_BACKEND_INTERFACE) != 0 && strcmp(offer->id, PRN_STRATEGY_INTERFACE) != 0) {
+        return PRN_OK; /* a power that this host does not know is not an error */
+    }
+    memcpy(&bytes, offer->table, sizeof bytes);
+    if (bytes < offsetof(prn_strategy, summary)) { /* size, option count, name: what every table begins with */
+        return prn_error_set(error, PRN_INVALID, "%s: the table of '%s' has a struct_size of %u, which is too small", entry->path, offer->id, bytes);
+    }
     if (strcmp(offer->id, PRN_BACKEND_INTERFACE) == 0) {
         const prn_backend *b = full_size(registry, offer->table, sizeof *b);
-        status = b == NULL ? PRN_NO_MEMORY : check_backend(entry->path, b, error);
+        status = b == NULL ? no_memory(entry->path, error) : check_backend(entry->path, b, error);
         c = (component){entry, PRN_BACKEND_INTERFACE, b != NULL ? b->name : NULL, b};
-    } else if (strcmp(offer->id, PRN_STRATEGY_INTERFACE) == 0) {
-        const prn_strategy *s = full_size(registry, offer->table, sizeof *s);
-        status = s == NULL ? PRN_NO_MEMORY : check_strategy(entry->path, s, error);
-        c = (component){entry, PRN_STRATEGY_INTERFACE, s != NULL ? s->name : NULL, s};
     } else {
-        return PRN_OK; /* a power that this host does not know is not an error */
+        const prn_strategy *s = full_size(registry, offer->table, sizeof *s);
+        status = s == NULL ? no_memory(entry->path, error) : check_strategy(entry->path, s, error);
+        c = (component){entry, PRN_STRATEGY_INTERFACE, s != NULL ? s->name : NULL, s};
     }
     if (status != PRN_OK) {
         return status;
@@ -222,10 +272,37 @@ static prn_status take_table(prn__registry *registry, const prn__plugin_entry *e
     return status;
 }
 
+/* What the file says of its entry before it is loaded: numbers only. */
+typedef struct entry_head {
+    uint32_t struct_size, magic;
+    uint16_t abi_major, abi_minor;
+} entry_head;
+
+static prn_status check_head(const char *path, const entry_head *head, prn_error *error)
+{
+    if (head->magic != PRN_PLUGIN_MAGIC) {
+        return prn_error_set(error, PRN_INVALID, "%s: its '%s' is not a plugin's entry (no magic number); build it against this SDK's plugin.h",
+                             path, PRN_PLUGIN_SYMBOL);
+    }
+    if (head->abi_major != PRN_ABI_MAJOR) { /* before its size: another major version may have another size */
+        return prn_error_set(error, PRN_VERSION, "%s: built for plugin interface %u.%u, this program has %u.%u; build it again with this SDK", path,
+                             head->abi_major, head->abi_minor, PRN_ABI_MAJOR, PRN_ABI_MINOR);
+    }
+    if (head->struct_size < sizeof(prn_plugin)) {
+        return prn_error_set(error, PRN_INVALID, "%s: its entry has a struct_size of %u, must be at least %zu; build it again with this SDK", path,
+                             head->struct_size, sizeof(prn_plugin));
+    }
+    return PRN_OK;
+}
+
 static prn_status judge(prn__registry *registry, prn__plugin_entry *entry, prn_error *error)
 {
     const char *path = entry->path;
-    prn_status status = prn__library_check_file(path, PRN_PLUGIN_SYMBOL, error);
+    entry_head head;
+    prn_status status = prn__library_check_file(path, PRN_PLUGIN_SYMBOL, &head, sizeof head, error);
+    if (status == PRN_OK) {
+        status = check_head(path, &head, error);
+    }
     if (status == PRN_OK) {
         status = prn__hash_file(path, &entry->digest, error);
     }
@@ -239,17 +316,14 @@ static prn_status judge(prn__registry *registry, prn__plugin_entry *entry, prn_e
     }
     /* from here on the library stays loaded, as every library does, whether or not the plugin is taken */
     const prn_plugin *plugin = dlsym(library, PRN_PLUGIN_SYMBOL);
-    if (plugin == NULL || plugin->magic != PRN_PLUGIN_MAGIC || plugin->struct_size < sizeof(prn_plugin)) {
-        return prn_error_set(error, PRN_INVALID, "%s: '%s' is not a perennial plugin entry; build it against this SDK's plugin.h", path,
+    if (plugin == NULL || memcmp(plugin, &head, sizeof head) != 0) {
+        return prn_error_set(error, PRN_INVALID, "%s: its '%s' is another than the file says; build it against this SDK's plugin.h", path,
                              PRN_PLUGIN_SYMBOL);
     }
-    if (plugin->abi_major != PRN_ABI_MAJOR) {
-        return prn_error_set(error, PRN_VERSION, "%s: built for plugin interface %u.%u, this program has %u.%u; build it again with this SDK", path,
-                             plugin->abi_major, plugin->abi_minor, PRN_ABI_MAJOR, PRN_ABI_MINOR);
-    }
-    if (plugin->name == NULL || plugin->version == NULL || plugin->license == NULL || plugin->summary == NULL ||
+    if (!is_name(plugin->name) || plugin->version == NULL || plugin->license == NULL || plugin->summary == NULL ||
         (plugin->interface_count > 0 && plugin->interfaces == NULL) || plugin->interface_count > 1000) {
-        return prn_error_set(error, PRN_INVALID, "%s: its entry lacks a name, version, license, summary or interface list", path);
+        return prn_error_set(error, PRN_INVALID, "%s: its entry lacks a name (lower case letters, digits, '-', '_'), version, license, summary or "
+                             "interface list", path);
     }
     size_t before = registry->component_count;
     for (uint32_t i = 0; i < plugin->interface_count; i++) {
@@ -268,15 +342,38 @@ static int by_name(const void *a, const void *b)
     return strcmp(*(char *const *)a, *(char *const *)b);
 }
 
+/* 1 when the folder was searched before, by whatever name; else notes it. */
+static int was_searched(prn__registry *registry, const char *folder, prn_status *status, prn_error *error)
+{
+    struct stat info;
+    if (stat(folder, &info) != 0) {
+        return 0;
+    }
+    for (size_t i = 0; i < registry->searched_count; i++) {
+        if (registry->searched[i].device == info.st_dev && registry->searched[i].inode == info.st_ino) {
+            return 1;
+        }
+    }
+    *status = grow((void **)&registry->searched, registry->searched_count, &registry->searched_capacity, sizeof *registry->searched, error);
+    if (*status == PRN_OK) {
+        registry->searched[registry->searched_count++] = (struct searched){info.st_dev, info.st_ino};
+    }
+    return 0;
+}
+
 /* Every *.so of a folder, in the order of their names. */
-static prn_status search_folder(prn__registry *registry, const char *folder, prn_error *error)
+static prn_status search_folder(prn__registry *registry, const char *folder, int is_given, prn_error *error)
 {
     prn_error detail = PRN_ERROR_INIT;
     prn__plugin_entry *entry;
     char **names = NULL;
     size_t count = 0, capacity = 0;
-    prn_status status = prn__library_check_folder(folder, &detail);
-    if (status == PRN_NOT_FOUND) {
+    prn_status status = PRN_OK;
+    if (was_searched(registry, folder, &status, error) || status != PRN_OK) {
+        return status;
+    }
+    status = prn__library_check_folder(folder, &detail);
+    if (status == PRN_NOT_FOUND && !is_given) {
         return PRN_OK;
     }
     if (status != PRN_OK) {
@@ -288,7 +385,12 @@ static prn_status search_folder(prn__registry *registry, const char *folder, prn
     }
     DIR *listing = opendir(folder);
     if (listing == NULL) {
-        return PRN_OK;
+        (void)prn_error_set(&detail, PRN_IO, "%s: cannot be read: %s", folder, strerror(errno));
+        status = add_entry(registry, folder, &entry, error);
+        if (status == PRN_OK) {
+            refuse(registry, entry, detail.message);
+        }
+        return status;
     }
     for (struct dirent *item = readdir(listing); item != NULL && status == PRN_OK; item = readdir(listing)) {
         size_t length = strlen(item->d_name);
@@ -319,6 +421,7 @@ static prn_status search_folder(prn__registry *registry, const char *folder, prn
     return status;
 }
 
+/* Folders that someone named: one that is not there is said, as an entry that was refused. */
 static prn_status search_list(prn__registry *registry, const char *list, prn_error *error)
 {
     prn_status status = PRN_OK;
@@ -330,18 +433,23 @@ static prn_status search_list(prn__registry *registry, const char *list, prn_err
             if (folder == NULL) {
                 return prn_error_set(error, PRN_NO_MEMORY, "out of memory for the list of plugins");
             }
-            status = search_folder(registry, folder, error);
+            status = search_folder(registry, folder, 1, error);
         }
         list = end != NULL ? end + 1 : NULL;
     }
     return status;
 }
 
-/* <folder of the executable>/plugins in a build tree, <prefix>/lib.../perennial/plugins when installed. */
+/* Where plugins lie, seen from the executable's folder, when installed; the build says, because library folders have many names. */
+#ifndef PRN_PLUGINS_FROM_EXECUTABLE
+#define PRN_PLUGINS_FROM_EXECUTABLE "../lib/perennial/plugins"
+#endif
+
+/* In the build tree, the tree's; else the installed ones, or a folder `plugins` beside the executable of a tree that was moved. */
 static prn_status search_own(prn__registry *registry, prn_error *error)
 {
-    static const char *const relative[] = {"plugins", "../plugins", "../lib/perennial/plugins", "../lib/x86_64-linux-gnu/perennial/plugins",
-                                           "../lib64/perennial/plugins", "../lib/aarch64-linux-gnu/perennial/plugins"};
+    static const char *const relative[] = {PRN_PLUGINS_FROM_EXECUTABLE, "plugins", "../plugins"};
+    static const char build[] = PRN_BUILD_DIR;
     char path[4096];
     ssize_t length = readlink("/proc/self/exe", path, sizeof path - 1);
     if (length <= 0) {
@@ -350,16 +458,22 @@ static prn_status search_own(prn__registry *registry, prn_error *error)
     path[length] = '\0';
     char *folder = prn__path_folder(path);
     prn_status status = folder != NULL ? PRN_OK : prn_error_set(error, PRN_NO_MEMORY, "out of memory for the list of plugins");
-    for (size_t i = 0; i < sizeof relative / sizeof relative[0] && status == PRN_OK; i++) {
-        char *own = prn__path_join(folder, relative[i]);
+    const int is_built = strncmp(path, build, sizeof build - 1) == 0 && path[sizeof build - 1] == '/';
+    for (size_t i = 0; i <= sizeof relative / sizeof relative[0] && status == PRN_OK; i++) {
+        if (i == 0 && !is_built) {
+            continue;
+        }
+        char *own = i == 0 ? prn__path_join(build, "plugins") : prn__path_join(folder, relative[i - 1]);
+        const int found = own != NULL && prn__folder_exists(own);
         if (own == NULL) {
             status = prn_error_set(error, PRN_NO_MEMORY, "out of memory for the list of plugins");
-        } else if (prn__folder_exists(own)) {
-            status = search_folder(registry, own, error);
-            prn__free(own);
-            break;
+        } else if (found) {
+            status = search_folder(registry, own, 0, error);
         }
         prn__free(own);
+        if (found) {
+            break;
+        }
     }
     prn__free(folder);
     return status;
@@ -399,6 +513,7 @@ void prn__registry_destroy(prn__registry *registry)
     if (registry != NULL) {
         prn__free(registry->entries);
         prn__free(registry->components);
+        prn__free(registry->searched);
         prn__arena_fini(&registry->memory);
         prn__free(registry);
     }

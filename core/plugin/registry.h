@@ -1,8 +1,8 @@
 /* core/plugin/registry.h: finding, judging and loading plugins; opening a backend.
  *
  * Purpose: the one place that calls dlopen. Folders are searched in order: given paths, PERENNIAL_PLUGIN_PATH, then the
- * program's own (beside the executable in a build tree, the installed one otherwise). Each plugin is either loaded or
- * refused with a reason; a refused plugin never stops the others.
+ * program's own (the build tree's for an executable in it, the installed one otherwise), each folder once. Each plugin is
+ * either loaded or refused with a reason, and so is a folder that was named; a refused one never stops the others.
  * Invariants: a folder or file writable by others is refused; the entry symbol is judged before any plugin code runs;
  * libraries stay loaded while the process lives.
  */
@@ -33,6 +33,12 @@ prn_status prn__registry_backend(prn__registry *registry, const char *name, cons
                                  const prn__plugin_entry **entry, prn_error *error);
 prn_status prn__registry_strategy(prn__registry *registry, const char *name, const prn_strategy **strategy,
                                   const prn__plugin_entry **entry, prn_error *error);
+
+/* Entry `index` of a table: the stride is the plugin's own, because a newer SDK may have a longer struct. [any] */
+static inline const prn_option *prn__option_at(const prn_option *table, uint32_t index)
+{
+    return (const prn_option *)(const void *)((const char *)table + (size_t)index * table->struct_size);
+}
 
 /* Option tables. `given` pairs as text; every value parsed, bounded, defaults filled in; unknown names suggest. */
 typedef struct prn__option_pair {

@@ -80,8 +80,8 @@ static const prn_option adamw_fields[] = {
 
 #define SCHEDULE_FIELDS                                                                                    \
     REAL("peak", NULL, 0, 1000, "the highest learning rate"),                                              \
-    COUNT("warmup", "updates", "0", 0, WHOLE_MAX, "linear warm-up in the first time step"),                \
-    COUNT("later_warmup", "updates", "0", 0, WHOLE_MAX, "linear warm-up in each later time step")
+    COUNT("warmup", "updates", "0", 0, WHOLE_MAX, "linear warm-up of stages that start from random weights or `init`"),                \
+    COUNT("later_warmup", "updates", "0", 0, WHOLE_MAX, "linear warm-up of stages that go on from earlier weights")
 
 static const prn_option cosine_fields[] = {SCHEDULE_FIELDS, REAL("final", "0", 0, 1000, "the learning rate at the end")};
 static const prn_option constant_fields[] = {SCHEDULE_FIELDS};

@@ -35,6 +35,7 @@ typedef struct prn__recipe_host {
     size_t memory_used, memory_limit; /* bytes of the Lua state */
     int64_t instructions_left, instruction_limit;
     double deadline_s;        /* monotonic; 0 for none */
+    int lines_printed;
     int schedule_ref;         /* LUA_NOREF when the schedule is no function */
     prn__manifest *manifest;  /* while translating */
     prn__tokenizer *tokenizer;
@@ -48,14 +49,21 @@ prn__recipe_host *prn__recipe_host_of(lua_State *L);
 
 /* A state with a limited allocator and nothing in it; NULL when out of memory. */
 lua_State *prn__sandbox_open(prn__recipe_host *host);
-/* Libraries on the allow-list, `require`, `print`. Raises. */
+/* Libraries on the allow-list, and `require`. Raises. */
 void prn__sandbox_libraries(lua_State *L);
+/* Raises when the instructions or the time are used up; `level`: of the function that the message names. */
+void prn__sandbox_check(lua_State *L, int level);
 /* Runs the recipe's file and leaves what it returns on the stack. Raises. */
 void prn__sandbox_run_recipe(lua_State *L);
 /* Runs function(L) with `argument` as its light userdata, protected, with `results` values left on the stack. */
 prn_status prn__sandbox_call(prn__recipe_host *host, lua_CFunction function, void *argument, int results, int64_t instructions, prn_error *error);
 /* Text of a file that was run, by its path; pushes a string or nil. Raises only when out of memory. */
 void prn__sandbox_source(lua_State *L, const char *file);
+
+/* ---- guards.c ---- */
+
+/* Opens the base, string, table, math and utf8 libraries, without what a recipe must not have. Raises. */
+void prn__guards_open(lua_State *L);
 
 /* ---- library.c: the constructors behind lua/perennial ---- */
 

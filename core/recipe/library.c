@@ -37,7 +37,10 @@ int prn__tag_of(lua_State *L, int index, prn__tag *tag)
         return 0;
     }
     lua_pushvalue(L, index);
-    lua_getfield(L, LUA_REGISTRYINDEX, TAGS);
+    if (lua_getfield(L, LUA_REGISTRYINDEX, TAGS) != LUA_TTABLE) { /* the recipe has not loaded the library */
+        lua_pop(L, 2);
+        return 0;
+    }
     lua_insert(L, -2);
     if (lua_rawget(L, -2) == LUA_TTABLE) { /* the strings stay alive in the tag */
         lua_getfield(L, -1, "kind");

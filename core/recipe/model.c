@@ -25,6 +25,25 @@ static int is_built_in(const char *name, prn__model_config *config)
     return 0;
 }
 
+static _Noreturn void unknown(const prn__view *view, const char *key, const char *name)
+{
+    enum { NAME_LIMIT = 64 };
+    char shorter[NAME_LIMIT][32], hint[160];
+    const char *names[2 * NAME_LIMIT];
+    size_t count = 0;
+    for (size_t i = 0; i < prn__model_config_count() && i < NAME_LIMIT; i++) {
+        const char *long_name = prn__model_config_at(i)->name;
+        size_t length = strlen(long_name);
+        names[count++] = long_name;
+        if (length > 9 && length < 41 && strncmp(long_name, "ViT-", 4) == 0 && strcmp(long_name + length - 5, "-32px") == 0) {
+            (void)snprintf(shorter[i], sizeof shorter[i], "%.*s", (int)(length - 9), long_name + 4);
+            names[count++] = shorter[i];
+        }
+    }
+    prn__view_bad(view, key, PRN_NOT_FOUND, "`%s`: unknown model '%.100s'%s; give a built-in name (`perennial model list`), a folder with"
+                  " open_clip_config.json, or a .json file", key, name, prn__suggest_text(name, names, count, hint, sizeof hint));
+}
+
 /* 1 when it is a built-in one, whose vocabulary may be replaced. */
 static int resolve(const prn__view *view, const char *key, const char *name, prn__model_config *config)
 {
@@ -34,7 +53,10 @@ static int resolve(const prn__view *view, const char *key, const char *name, prn
     }
     size_t length = strlen(name);
     int is_path = strchr(name, '/') != NULL || (length > 5 && strcmp(name + length - 5, ".json") == 0) || prn__folder_exists(name);
-    const char *place = is_path ? prn__find_path(view, key, name) : name;
+    if (!is_path) {
+        unknown(view, key, name);
+    }
+    const char *place = prn__find_path(view, key, name);
     if (prn__model_config_resolve(place, config, &problem) != PRN_OK) {
         prn__view_bad(view, key, (prn_status)problem.status, "`%s`: %s", key, problem.message);
     }

@@ -31,6 +31,7 @@ static int run(lua_State *L)
 
 typedef struct rate_question {
     int64_t step, total, time_step;
+    int is_fresh;
     double rate;
 } rate_question;
 
@@ -45,7 +46,8 @@ static int ask_rate(lua_State *L)
     lua_pushinteger(L, question->step);
     lua_pushinteger(L, question->total);
     lua_pushinteger(L, question->time_step);
-    lua_call(L, 3, 1);
+    lua_pushboolean(L, question->is_fresh);
+    lua_call(L, 4, 1);
     if (lua_type(L, -1) != LUA_TNUMBER) {
         prn__raise(L, PRN_INVALID, record.source[0] == '@' ? record.source + 1 : host->recipe->path, record.linedefined,
                    "the schedule function returned a %s and not a number (update %d of %d, time step %d)", luaL_typename(L, -1), (int)question->step,
@@ -60,9 +62,9 @@ static int ask_rate(lua_State *L)
     return 0;
 }
 
-static prn_status schedule_rate(void *self, int64_t step, int64_t total, int64_t time_step, double *rate, prn_error *error)
+static prn_status schedule_rate(void *self, int64_t step, int64_t total, int64_t time_step, int is_fresh, double *rate, prn_error *error)
 {
-    rate_question question = {step, total, time_step, 0};
+    rate_question question = {step, total, time_step, is_fresh, 0};
     prn_status status = prn__sandbox_call(self, ask_rate, &question, 0, RATE_INSTRUCTIONS, error);
     *rate = question.rate;
     return status;

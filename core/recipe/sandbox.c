@@ -1,24 +1,18 @@
-/* core/recipe/sandbox.c: the Lua state that a recipe runs in.
+/* core/recipe/sandbox.c: the Lua state that a recipe runs in: limits, files, protected calls.
  *
  * A recipe is code from someone else. It gets no files but those beside it and the library's, no clock, no random seed, and a
- * bounded share of memory and instructions. Library functions that can spin inside C for ever, where no hook runs, are wrapped:
- * repetition, pattern matching (backtracking grows as a power of the subject), and table functions over lengths that are not
- * real. Finalisers run without hooks, so metatables with __gc are refused. Chunks are text only: bytecode is not verified by Lua.
+ * bounded share of memory, instructions and time. Chunks are text only: bytecode is not verified by Lua. guards.c holds what
+ * it may call.
  */
-#include <math.h>
 #include <string.h>
 
 #include "base/file.h"
-#include "base/log.h"
 #include "base/pool.h"
-#include "base/text.h"
 #include "recipe/host.h"
 
-enum { HOOK_EVERY = 1000, SOURCE_LIMIT = 1 << 20 };
+enum { HOOK_EVERY = 200, SOURCE_LIMIT = 1 << 20 };
 
-static const lua_Integer LENGTH_LIMIT = 10000000;  /* elements that one call of a table function may move */
-static const double MATCH_LIMIT = 1e9;             /* steps that one match may take at worst */
-static const double TIME_LIMIT_S = 60;             /* for what instructions do not measure, such as long strings */
+static const double TIME_LIMIT_S = 10;       /* for what instructions do not measure, such as long strings */
 
 static const char SOURCES[] = "prn.sources"; /* registry: path -> text */
 static const char LOADED[] = "prn.loaded";   /* registry: module name -> value */
@@ -53,20 +47,27 @@ static void *limited_alloc(void *context, void *block, size_t old, size_t size)
     return moved;
 }
 
-static void count_hook(lua_State *L, lua_Debug *record)
+static void count_hook(lua_State *L, lua_Debug *record);
+
+void prn__sandbox_check(lua_State *L, int level)
 {
     prn__recipe_host *host = prn__recipe_host_of(L);
-    (void)record;
-    host->instructions_left -= HOOK_EVERY;
     int late = host->deadline_s > 0 && prn__now_s() > host->deadline_s;
     if (host->instructions_left <= 0 || late) {
         lua_sethook(L, count_hook, LUA_MASKCOUNT, 1); /* from now on at every instruction: a recipe cannot catch it and go on */
-        luaL_where(L, 0); /* in a hook, the running function is level 0 */
+        luaL_where(L, level);
         (void)lua_pushfstring(L, late ? "%sthe recipe ran for more than %d seconds; a recipe describes a run, it does not compute"
                                       : "%sthe recipe ran for more than %d million instructions; a recipe describes a run, it does not compute",
                               lua_tostring(L, -1), late ? (int)TIME_LIMIT_S : (int)(host->instruction_limit / 1000000));
         (void)lua_error(L);
     }
+}
+
+static void count_hook(lua_State *L, lua_Debug *record)
+{
+    (void)record;
+    prn__recipe_host_of(L)->instructions_left -= HOOK_EVERY;
+    prn__sandbox_check(L, 0); /* in a hook, the running function is level 0 */
 }
 
 lua_State *prn__sandbox_open(prn__recipe_host *host)
@@ -76,116 +77,6 @@ lua_State *prn__sandbox_open(prn__recipe_host *host)
         *(prn__recipe_host **)lua_getextraspace(L) = host;
     }
     return L;
-}
-
-/* ---- wrapped library functions ------------------------------------------------------------------------------------------------ */
-
-/* Calls the original function, upvalue 1, with the same arguments. */
-static int call_original(lua_State *L)
-{
-    int count = lua_gettop(L);
-    lua_pushvalue(L, lua_upvalueindex(1));
-    lua_insert(L, 1);
-    lua_call(L, count, LUA_MULTRET);
-    return lua_gettop(L);
-}
-
-/* table.*: only tables whose length is what it is, and not a mistake of the border search over a sparse table. */
-static int guarded_table(lua_State *L)
-{
-    if (lua_istable(L, 1)) {
-        if (luaL_getmetafield(L, 1, "__len") != LUA_TNIL) {
-            return luaL_error(L, "table functions do not work on tables with __len in a recipe");
-        }
-        if (lua_rawlen(L, 1) > (lua_Unsigned)LENGTH_LIMIT) {
-            return luaL_error(L, "this table is too long for a recipe");
-        }
-    }
-    return call_original(L);
-}
-
-static int guarded_move(lua_State *L)
-{
-    lua_Integer from = luaL_checkinteger(L, 2), to = luaL_checkinteger(L, 3);
-    if (to >= from && (lua_Unsigned)to - (lua_Unsigned)from > (lua_Unsigned)LENGTH_LIMIT) {
-        return luaL_error(L, "this range is too long for a recipe");
-    }
-    return call_original(L);
-}
-
-static int guarded_rep(lua_State *L)
-{
-    if (luaL_checkinteger(L, 2) > LENGTH_LIMIT) {
-        return luaL_error(L, "this repetition is too long for a recipe");
-    }
-    return call_original(L);
-}
-
-/* At worst each repetition in a pattern tries every length at every place: a power of the subject's length. */
-static int guarded_match(lua_State *L)
-{
-    size_t subject, length;
-    (void)luaL_checklstring(L, 1, &subject);
-    const char *pattern = luaL_checklstring(L, 2, &length);
-    double steps = (double)subject + 1;
-    for (size_t i = 0; i < length; i++) {
-        if (pattern[i] == '%') {
-            i++;
-        } else if (pattern[i] == '*' || pattern[i] == '+' || pattern[i] == '-') {
-            steps *= (double)subject + 1;
-        } else if (pattern[i] == '?') {
-            steps *= 2;
-        }
-    }
-    if (steps > MATCH_LIMIT) {
-        return luaL_error(L, "this pattern may take too long on a text of %d bytes; use a simpler one", (int)(subject < 1000000000 ? subject : 1000000000));
-    }
-    return call_original(L);
-}
-
-static int guarded_setmetatable(lua_State *L)
-{
-    if (lua_istable(L, 2)) {
-        lua_pushliteral(L, "__gc");
-        if (lua_rawget(L, 2) != LUA_TNIL) {
-            return luaL_error(L, "metatables with __gc are not allowed in a recipe");
-        }
-        lua_pop(L, 1);
-    }
-    return call_original(L);
-}
-
-static int log_print(lua_State *L)
-{
-    luaL_Buffer line;
-    int count = lua_gettop(L);
-    luaL_buffinit(L, &line);
-    for (int i = 1; i <= count; i++) {
-        if (i > 1) {
-            luaL_addchar(&line, '\t');
-        }
-        (void)luaL_tolstring(L, i, NULL);
-        luaL_addvalue(&line);
-    }
-    luaL_pushresult(&line);
-    prn__log(PRN_LOG_INFO, "recipe: %s", lua_tostring(L, -1));
-    return 0;
-}
-
-/* Replaces field `name` of the table on top by `guard` around it. */
-static void guard(lua_State *L, const char *name, lua_CFunction function)
-{
-    lua_getfield(L, -1, name);
-    lua_pushcclosure(L, function, 1);
-    lua_setfield(L, -2, name);
-}
-
-static void remove_fields(lua_State *L, const char *const *names)
-{
-    for (; *names != NULL; names++) {
-        lua_pushnil(L);
-        lua_setfield(L, -2, *names);
-    }
 }
 
 /* ---- files ---------------------------------------------------------------------------------------------------------------- */
@@ -211,6 +102,9 @@ static int load_file(lua_State *L, const char *path)
     }
     if (status != PRN_OK) {
         prn__raise(L, status, NULL, 0, "%s", problem.message);
+    }
+    if (bytes > 0 && host->scratch[0] == LUA_SIGNATURE[0]) {
+        prn__raise(L, PRN_INVALID, NULL, 0, "%s: is compiled Lua; a recipe is Lua text", path);
     }
     lua_getfield(L, LUA_REGISTRYINDEX, SOURCES);
     lua_pushlstring(L, host->scratch, bytes);
@@ -281,50 +175,13 @@ static int require_module(lua_State *L)
 
 void prn__sandbox_libraries(lua_State *L)
 {
-    static const char *const no_base[] = {"collectgarbage", "dofile", "load", "loadfile", "warn", NULL};
-    static const char *const no_string[] = {"dump", NULL};
-    static const char *const no_math[] = {"randomseed", NULL};
-    static const char *const table_names[] = {"concat", "insert", "remove", "sort", "unpack"};
-    static const char *const match_names[] = {"find", "match", "gmatch", "gsub"};
-
     lua_newtable(L);
     lua_setfield(L, LUA_REGISTRYINDEX, SOURCES);
     lua_newtable(L);
     lua_setfield(L, LUA_REGISTRYINDEX, LOADED);
-
-    luaL_requiref(L, LUA_GNAME, luaopen_base, 1);
-    remove_fields(L, no_base);
-    guard(L, "setmetatable", guarded_setmetatable);
-    lua_pushcfunction(L, log_print);
-    lua_setfield(L, -2, "print");
+    prn__guards_open(L);
     lua_pushcfunction(L, require_module);
-    lua_setfield(L, -2, "require");
-    lua_pop(L, 1);
-
-    luaL_requiref(L, LUA_STRLIBNAME, luaopen_string, 1);
-    remove_fields(L, no_string);
-    guard(L, "rep", guarded_rep);
-    for (size_t i = 0; i < sizeof match_names / sizeof match_names[0]; i++) {
-        guard(L, match_names[i], guarded_match);
-    }
-    lua_pop(L, 1);
-
-    luaL_requiref(L, LUA_TABLIBNAME, luaopen_table, 1);
-    for (size_t i = 0; i < sizeof table_names / sizeof table_names[0]; i++) {
-        guard(L, table_names[i], guarded_table);
-    }
-    guard(L, "move", guarded_move);
-    lua_pop(L, 1);
-
-    luaL_requiref(L, LUA_MATHLIBNAME, luaopen_math, 1);
-    lua_getfield(L, -1, "randomseed"); /* the same numbers in every run: a recipe is a function of its text */
-    lua_pushinteger(L, 0);
-    lua_call(L, 1, 0);
-    remove_fields(L, no_math);
-    lua_pop(L, 1);
-
-    luaL_requiref(L, LUA_UTF8LIBNAME, luaopen_utf8, 1);
-    lua_pop(L, 1);
+    lua_setglobal(L, "require");
 }
 
 void prn__sandbox_run_recipe(lua_State *L)

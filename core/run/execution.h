@@ -46,16 +46,19 @@ const char *prn__stage_label(const prn__plan *plan, const prn__stage *stage, cha
 int prn__execution_stop(const prn__execution *x);
 void prn__execution_report(const prn__execution *x, prn__progress *progress, const prn__stage *stage);
 
-/* Digest of a time step's training shards, checked against what the manifest states. `missing` (may be NULL): 1 when shards are
- * not there, then no error. */
-prn_status prn__data_digest(prn__execution *x, uint32_t time_step, int *missing, const char **digest, prn_error *error);
+/* A digest that stage.json of a finished stage states. */
+prn_status prn__stage_note(prn__execution *x, const prn__stage *stage, const char *field, char target[33], prn_error *error);
 /* The weights of a finished stage into x->state, checked against its stage.json. */
 prn_status prn__finished_load(prn__execution *x, int32_t stage, int optimizer, prn_error *error);
+/* x->trainer exists. */
+prn_status prn__trainer_ready(prn__execution *x, prn_error *error);
 /* Trains what is missing of a stage. PRN_INTERRUPTED after a stop. */
 prn_status prn__stage_train(prn__execution *x, int32_t stage, prn_error *error);
 
 /* Finds the sets to score and their keys, and tells the ledger. */
 prn_status prn__scoring_prepare(prn__execution *x, prn_error *error);
+/* Headline score of any weights (flat) on one evaluation set; nothing is recorded. */
+prn_status prn__set_score(prn__execution *x, const float *weights, uint32_t time_step, const char *set, double *score, prn_error *error);
 prn_status prn__stage_score(prn__execution *x, int32_t stage, prn_error *error);
 
 #endif

@@ -17,7 +17,8 @@
 
 #include "base/file.h"
 #include "base/log.h"
-#include "run/execution.h"
+#include "run/hooks.h"
+#include "run/stage_data.h"
 #include "run/record.h"
 
 static prn_status no_memory(prn_error *error)
@@ -163,6 +164,10 @@ static prn_status look_again(prn__execution *x, prn_error *error)
         prn__stage *stage = &x->plan->stages[i];
         stage->is_done = prn__stage_is_done(x->recipe->workspace, stage->key);
         if (stage->is_done) {
+            const char *folder = prn__execution_folder(x, stage);
+            if (folder != NULL) {
+                prn__stage_sweep(folder);
+            }
             status = check_finished(x, stage, error);
         } else {
             x->samples_left += stage->samples;
@@ -244,14 +249,31 @@ static void release(prn__execution *x)
 
 /* ---- the run ---------------------------------------------------------------------------------------------------------------- */
 
+/* A parent that was removed and trained again, on data that had changed, leaves children of other weights behind. */
+static prn_status check_parent(prn__execution *x, const prn__stage *stage, prn_error *error)
+{
+    char from[33], now[33];
+    prn_status status = PRN_OK;
+    if (stage->parent < 0) {
+        return PRN_OK;
+    }
+    if ((status = prn__stage_note(x, stage, "parent_weights", from, error)) == PRN_OK &&
+        (status = prn__stage_note(x, &x->plan->stages[stage->parent], "weights_digest", now, error)) == PRN_OK && strcmp(from, now) != 0) {
+        status = prn_error_set(error, PRN_CONFLICT, "%s/stages/%s: started from weights that stage %s does not have any more; remove the folder to train"
+                               " the stage again", x->recipe->workspace, stage->key, x->plan->stages[stage->parent].key);
+    }
+    return status;
+}
+
 static prn_status run_stages(prn__execution *x, prn_error *error)
 {
     prn_status status = prn__scoring_prepare(x, error);
     for (uint32_t i = 0; i < x->plan->stage_count && status == PRN_OK; i++) {
-        if (!x->plan->stages[i].is_done) {
-            status = prn__stage_train(x, (int32_t)i, error);
-        }
-        if (status == PRN_OK) {
+        const prn__stage *stage = &x->plan->stages[i];
+        status = stage->is_done                      ? check_parent(x, stage, error)
+                 : (stage->hooks & PRN_HOOK_FINISH) ? prn__stage_finish_weights(x, (int32_t)i, error)
+                                                     : prn__stage_train(x, (int32_t)i, error);
+        if (status == PRN_OK && stage->is_scored) {
             status = prn__stage_score(x, (int32_t)i, error);
         }
     }

@@ -250,6 +250,18 @@ static void utc_now(char target[32])
     }
 }
 
+/* A stage that is to be trained again may get other weights: its data may have changed meanwhile. */
+static prn_status forget_scores(prn__ledger *ledger, const char *stage, prn_error *error)
+{
+    prn_status status = prn__sql_run(&ledger->sql, NULL, error,
+                                     "DELETE FROM scores WHERE evaluation IN (SELECT evaluations.id FROM evaluations JOIN stages ON stages.id = stage"
+                                     " WHERE key = ?)", "s", stage);
+    if (status == PRN_OK) {
+        status = prn__sql_run(&ledger->sql, NULL, error, "DELETE FROM evaluations WHERE stage = (SELECT id FROM stages WHERE key = ?)", "s", stage);
+    }
+    return status;
+}
+
 static prn_status record_stage(prn__ledger *ledger, const prn__plan *plan, const prn__stage *stage, prn_error *error)
 {
     prn_status status;
@@ -271,8 +283,13 @@ static prn_status record_stage(prn__ledger *ledger, const prn__plan *plan, const
                           " VALUES(?, ?, ?, ?, ?, ?, ?, ?, 'missing', 0) ON CONFLICT(key) DO UPDATE SET total_macs = excluded.total_macs",
                           "ssiiidds", stage->key, stage->parent >= 0 ? plan->stages[stage->parent].key : NULL, (int64_t)stage->time_step, stage->steps,
                           stage->samples, stage->forward_macs, stage->total_macs, sources.data);
-    if (status == PRN_OK && stage->is_done) { /* trained before this ledger knew of it */
-        status = prn__sql_run(&ledger->sql, NULL, error, "UPDATE stages SET state = 'done' WHERE key = ?", "s", stage->key);
+    if (status == PRN_OK) { /* what lies in the workspace counts: the ledger may be younger, or may have missed the last moment */
+        status = prn__sql_run(&ledger->sql, NULL, error, stage->is_done ? "UPDATE stages SET state = 'done' WHERE key = ?"
+                                                                       : "UPDATE stages SET state = 'missing' WHERE key = ? AND state = 'done'",
+                              "s", stage->key);
+    }
+    if (status == PRN_OK && !stage->is_done) {
+        status = forget_scores(ledger, stage->key, error);
     }
 done:
     prn__text_fini(&sources);

@@ -23,7 +23,7 @@ prn_status prn__ledger_commit(prn__ledger *ledger, prn_error *error);
 void prn__ledger_rollback(prn__ledger *ledger); /* harmless outside a transaction */
 
 /* What identifies a run: the same recipe, resolved the same way, planned the same way. Going on with it keeps its row.
- * `environment` is JSON. Writes strategies, stages and their use too. */
+ * `environment` is JSON. Writes strategies, stages and their use too, and forgets scores of stages that are not there. */
 typedef struct prn__run_record {
     const char *identity;    /* 32 hex digits */
     const char *environment; /* JSON object */
@@ -44,7 +44,8 @@ prn_status prn__ledger_scores(prn__ledger *ledger, const char *stage, const char
 
 /* Metrics replace those of the same stage and step. */
 prn_status prn__ledger_metrics(prn__ledger *ledger, const char *stage, const prn__step_metric *metrics, size_t count, prn_error *error);
-/* Forgets metrics of `first_step` and later, and skip counts of parts that began there or later: they are made again. */
+/* Before a stage is trained from `first_step` on: forgets metrics of that step and later, and skip counts of parts that began there or
+ * later or that an index found: they are made again. */
 prn_status prn__ledger_forget_after(prn__ledger *ledger, const char *stage, int64_t first_step, prn_error *error);
 /* `first_step` names the part of the stage (from one start or resume to the next) that counted it; -1 for what the shard
  * index found. Replaces the same part's count. */

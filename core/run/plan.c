@@ -1,9 +1,7 @@
 /* core/run/plan.c: see plan.h.
  *
  * Strategies are asked time step by time step, all of them at one step before the next: parents come first by
- * construction, and a run that stops early has every strategy at about the same step.
- * The key holds what can change a stage's bytes and nothing else: not the recipe's name, the strategy, the thread count, what is
- * evaluated or when checkpoints are saved. So strategies share stages, and so do recipes in one workspace.
+ * construction, and a run that stops early has every strategy at about the same step. Equal keys (stage_key.h) are one stage.
  */
 #include "run/plan.h"
 
@@ -11,15 +9,11 @@
 #include <math.h>
 #include <string.h>
 
-#include "base/file.h"
-#include "base/hash.h"
 #include "base/log.h"
 #include "data/dataset.h"
 #include "run/record.h"
 #include "run/stage_files.h"
-
-/* Changes when the meaning of a recipe changes, so that old stages are not taken for new ones. */
-static const char STAGE_FORMAT[] = "perennial-stage/1";
+#include "run/stage_key.h"
 
 static const int64_t STEPS_LIMIT = 100000000; /* of one stage: bounds the table of learning rates to 400 MB */
 
@@ -36,7 +30,7 @@ typedef struct planner {
     opened_strategy *strategies;
     prn_time_line line;
     prn_time_step *time_steps;
-    prn_source *sources;     /* (T) */
+    prn_source *sources;     /* (2 T): data, then memory */
     float *rates;            /* scratch, (rates_capacity) */
     int64_t rates_capacity;
     char common[33];         /* digest of what all stages have in common */
@@ -48,165 +42,16 @@ static prn_status no_memory(prn_error *error)
     return prn_error_set(error, PRN_NO_MEMORY, "out of memory while planning");
 }
 
-/* ---- hashing ---------------------------------------------------------------------------------------------------------- */
-
-static void field_integer(prn__hasher *hasher, const char *name, int64_t value)
-{
-    char text[32];
-    (void)snprintf(text, sizeof text, "%" PRId64, value);
-    prn__hasher_field(hasher, name, text);
-}
-
-static void field_real(prn__hasher *hasher, const char *name, double value)
-{
-    char text[40];
-    (void)snprintf(text, sizeof text, "%.17g", value);
-    prn__hasher_field(hasher, name, text);
-}
-
-static prn_status field_file(prn__hasher *hasher, const char *name, const char *path, prn_error *error)
-{
-    prn__digest digest;
-    char text[33];
-    prn_status status = prn__hash_file(path, &digest, error);
-    if (status == PRN_OK) {
-        prn__digest_format(digest, text);
-        prn__hasher_field(hasher, name, text);
-    }
-    return status;
-}
-
-static void hash_model(prn__hasher *hasher, const prn__model_config *c)
-{
-    field_integer(hasher, "embed_dim", c->embed_dim);
-    field_integer(hasher, "quick_gelu", c->quick_gelu);
-    field_integer(hasher, "image_size", c->vision.image_size);
-    field_integer(hasher, "patch_size", c->vision.patch_size);
-    field_integer(hasher, "vision_width", c->vision.width);
-    field_integer(hasher, "vision_layers", c->vision.layers);
-    field_integer(hasher, "head_width", c->vision.head_width);
-    field_real(hasher, "vision_mlp_ratio", c->vision.mlp_ratio);
-    field_integer(hasher, "context_length", c->text.context_length);
-    field_integer(hasher, "vocab_size", c->text.vocab_size);
-    field_integer(hasher, "text_width", c->text.width);
-    field_integer(hasher, "text_heads", c->text.heads);
-    field_integer(hasher, "text_layers", c->text.layers);
-    field_real(hasher, "text_mlp_ratio", c->text.mlp_ratio);
-    for (int i = 0; i < 3; i++) {
-        field_real(hasher, "mean", (double)c->mean[i]);
-        field_real(hasher, "std", (double)c->std[i]);
-    }
-}
-
-/* Options that only place work: results do not depend on them (backend.h). */
-static int is_placement(const char *option)
-{
-    static const char *const names[] = {"threads", "bind", "binding", "device", "placement"};
-    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
-        if (strcmp(option, names[i]) == 0) {
-            return 1;
-        }
-    }
-    return 0;
-}
-
-/* "auto" means what prn__device_open makes of it: cuda when it reports a device, else cpu. */
-static prn_status find_backend(planner *p, const prn_backend **backend, prn_error *error)
-{
-    const char *name = p->recipe->backend;
-    if (strcmp(name, "auto") == 0) {
-        prn_error ignored = PRN_ERROR_INIT;
-        prn_device_info device;
-        uint32_t count = 0;
-        memset(&device, 0, sizeof device);
-        device.struct_size = sizeof device;
-        if (prn__registry_backend(p->registry, "cuda", backend, NULL, &ignored) == PRN_OK &&
-            (*backend)->devices(prn__registry_host(p->registry), &device, 1, &count, &ignored) == PRN_OK && count > 0) {
-            return PRN_OK;
-        }
-        name = "cpu";
-    }
-    return prn__registry_backend(p->registry, name, backend, NULL, error);
-}
-
-static prn_status hash_backend(planner *p, prn__hasher *hasher, prn_error *error)
-{
-    const prn__recipe *r = p->recipe;
-    const prn_backend *backend = NULL;
-    prn__options *options = NULL;
-    prn_status status = find_backend(p, &backend, error);
-    if (status == PRN_OK) {
-        status = prn__options_parse(backend->name, backend->options, backend->option_count, r->backend_options, r->backend_option_count, &options, error);
-    }
-    if (status != PRN_OK) {
-        return status;
-    }
-    prn__hasher_field(hasher, "backend", backend->name);
-    prn__hasher_field(hasher, "numerics", backend->numerics);
-    for (size_t i = 0; i < r->backend_option_count; i++) {
-        if (!is_placement(r->backend_options[i].name)) {
-            prn__hasher_field(hasher, r->backend_options[i].name, r->backend_options[i].value);
-        }
-    }
-    prn__options_destroy(options);
-    return PRN_OK;
-}
-
-static prn_status hash_common(planner *p, prn_error *error)
-{
-    const prn__recipe *r = p->recipe;
-    const prn__manifest *manifest = p->plan->manifest;
-    prn__hasher *hasher = prn__hasher_create();
-    if (hasher == NULL) {
-        return no_memory(error);
-    }
-    prn_status status;
-    prn__hasher_field(hasher, "format", STAGE_FORMAT);
-    hash_model(hasher, &r->model);
-    field_integer(hasher, "seed", (int64_t)r->seed);
-    field_integer(hasher, "batch", r->batch);
-    field_integer(hasher, "micro_batch", r->micro_batch > 0 && r->micro_batch < r->batch ? r->micro_batch : r->batch);
-    field_integer(hasher, "decay_rule", (int64_t)r->decay_rule);
-    field_real(hasher, "beta1", r->optimizer.beta1);
-    field_real(hasher, "beta2", r->optimizer.beta2);
-    field_real(hasher, "epsilon", r->optimizer.epsilon);
-    field_real(hasher, "decay", r->optimizer.decay);
-    field_real(hasher, "clip_norm", r->optimizer.clip_norm);
-    field_integer(hasher, "augment", r->augment);
-    if (r->augment) {
-        field_real(hasher, "scale_low", r->scale_low);
-        field_real(hasher, "scale_high", r->scale_high);
-    }
-    field_integer(hasher, "shuffle", r->shuffle);
-    field_integer(hasher, "with_replacement", r->with_replacement);
-    field_integer(hasher, "window", r->window);
-    field_integer(hasher, "bad_policy", (int64_t)manifest->bad_policy);
-    field_integer(hasher, "merges", manifest->merges);
-    status = hash_backend(p, hasher, error);
-    if (status == PRN_OK && manifest->vocabulary != NULL) {
-        if (prn__file_exists(manifest->vocabulary)) {
-            status = field_file(hasher, "vocabulary", manifest->vocabulary, error);
-        } else { /* planning works without the data; running will ask for it */
-            prn__hasher_field(hasher, "vocabulary", "missing");
-        }
-    }
-    if (status == PRN_OK) {
-        prn__digest_format(prn__hasher_digest(hasher), p->common);
-    }
-    prn__hasher_destroy(hasher);
-    return status;
-}
-
 /* ---- learning rates ------------------------------------------------------------------------------------------------------ */
 
 static const double PI = 3.14159265358979323846;
 
-static prn_status rate_at(const prn__schedule *schedule, int64_t step, int64_t total, int64_t time_step, double *rate, prn_error *error)
+static prn_status rate_at(const prn__schedule *schedule, int64_t step, int64_t total, int64_t time_step, int is_fresh, double *rate, prn_error *error)
 {
     if (schedule->kind == PRN__SCHEDULE_FUNCTION) {
-        return schedule->function(schedule->function_self, step, total, time_step, rate, error);
+        return schedule->function(schedule->function_self, step, total, time_step, is_fresh, rate, error);
     }
-    int64_t warmup = time_step <= 1 ? schedule->warmup_steps : schedule->later_warmup_steps;
+    int64_t warmup = is_fresh ? schedule->warmup_steps : schedule->later_warmup_steps; /* an oracle starts anew at every time step */
     if (step < warmup) {
         *rate = schedule->peak * (double)(step + 1) / (double)warmup;
     } else if (schedule->kind == PRN__SCHEDULE_COSINE) {
@@ -219,7 +64,7 @@ static prn_status rate_at(const prn__schedule *schedule, int64_t step, int64_t t
 }
 
 /* Fills the scratch table. */
-static prn_status fill_rates(planner *p, int64_t steps, uint32_t time_step, prn_error *error)
+static prn_status fill_rates(planner *p, int64_t steps, uint32_t time_step, int is_fresh, prn_error *error)
 {
     if (steps > p->rates_capacity) {
         prn__free(p->rates);
@@ -231,7 +76,7 @@ static prn_status fill_rates(planner *p, int64_t steps, uint32_t time_step, prn_
     }
     for (int64_t i = 0; i < steps; i++) {
         double rate = 0;
-        prn_status status = rate_at(&p->recipe->schedule, i, steps, time_step, &rate, error);
+        prn_status status = rate_at(&p->recipe->schedule, i, steps, time_step, is_fresh, &rate, error);
         if (status == PRN_OK && (!isfinite(rate) || rate < 0 || rate > 1e6)) {
             status = prn_error_set(error, PRN_INVALID, "%s: the schedule gives the learning rate %g at update %" PRId64 " of %" PRId64
                                    ", time step %u; it must be a number from 0 to 1e6", p->recipe->path, rate, i, steps, time_step);
@@ -248,6 +93,9 @@ static prn_status fill_rates(planner *p, int64_t steps, uint32_t time_step, prn_
 static prn_status keep_rates(planner *p, prn__stage *stage, prn_error *error)
 {
     size_t bytes = (size_t)stage->steps * sizeof(float);
+    if (stage->steps == 0) {
+        return PRN_OK;
+    }
     for (uint32_t i = p->plan->stage_count; i > 0; i--) {
         const prn__stage *other = &p->plan->stages[i - 1];
         if (other->steps == stage->steps && memcmp(other->rates, p->rates, bytes) == 0) {
@@ -296,82 +144,81 @@ static void sort_sources(prn_source *sources, uint32_t count)
     }
 }
 
-static prn_status check_request(const prn_stage_request *request, uint32_t capacity, uint32_t step, prn_error *error)
+/* `sources` are what `what` names, of time steps first..last. */
+static prn_status check_sources(const prn_source *sources, uint32_t count, uint32_t last, const char *what, prn_error *error)
 {
     uint32_t weighted = 0;
-    if (request->start_step >= step) {
-        return prn_error_set(error, PRN_INVALID, "it wants to start from its weights after step %u, which are not there yet at step %u",
-                             request->start_step, step);
-    }
-    if (request->source_count < 1 || request->source_count > capacity) {
-        return prn_error_set(error, PRN_INVALID, "it names %u sources of data; 1 to %u can be used", request->source_count, capacity);
-    }
-    for (uint32_t i = 0; i < request->source_count; i++) {
-        const prn_source *source = &request->sources[i];
-        if (source->time_step < 1 || source->time_step > step) {
-            return prn_error_set(error, PRN_INVALID, "it wants the data of step %u, and only steps 1 to %u have arrived", source->time_step, step);
+    for (uint32_t i = 0; i < count; i++) {
+        const prn_source *source = &sources[i];
+        if (source->time_step < 1 || source->time_step > last) {
+            return prn_error_set(error, PRN_INVALID, "it wants the %s of step %u, and only steps 1 to %u have arrived", what, source->time_step, last);
         }
         if (source->max_samples < 0 || !isfinite(source->weight) || source->weight < 0) {
-            return prn_error_set(error, PRN_INVALID, "the data of step %u has the weight %g and the sample limit %" PRId64 "; neither may be negative",
+            return prn_error_set(error, PRN_INVALID, "the %s of step %u has the weight %g and the sample limit %" PRId64 "; neither may be negative", what,
                                  source->time_step, source->weight, source->max_samples);
         }
         for (uint32_t j = 0; j < i; j++) {
-            if (request->sources[j].time_step == source->time_step) {
-                return prn_error_set(error, PRN_INVALID, "it names the data of step %u twice", source->time_step);
+            if (sources[j].time_step == source->time_step) {
+                return prn_error_set(error, PRN_INVALID, "it names the %s of step %u twice", what, source->time_step);
             }
         }
         weighted += source->weight > 0;
     }
-    if (weighted != 0 && weighted != request->source_count) {
-        return prn_error_set(error, PRN_INVALID, "some sources of data have a weight and some have none; give all of them one, or none");
+    if (weighted != 0 && weighted != count) {
+        return prn_error_set(error, PRN_INVALID, "some sources of %s have a weight and some have none; give all of them one, or none", what);
     }
     return PRN_OK;
 }
 
-static prn_status stage_key(planner *p, prn__stage *stage, prn_error *error)
+static prn_status check_hooks(const planner *p, const prn_stage_request *request, uint32_t step, prn_error *error)
 {
-    const prn__plan *plan = p->plan;
-    char digest[33];
-    prn_status status = PRN_OK;
-    prn__hasher *hasher = prn__hasher_create();
-    if (hasher == NULL) {
-        return no_memory(error);
+    const prn__manifest *manifest = p->plan->manifest;
+    if ((request->hooks & ~(PRN_HOOK_TRAIN | PRN_HOOK_FINISH)) != 0 || request->start_from > PRN_WEIGHTS_TRAINED || request->evaluate > PRN_WEIGHTS_TRAINED) {
+        return prn_error_set(error, PRN_INVALID, "it asks for what this program does not know (hooks %u, start_from %u, evaluate %u)", request->hooks,
+                             request->start_from, request->evaluate);
     }
-    prn__hasher_field(hasher, "common", p->common);
-    if (stage->parent >= 0) {
-        prn__hasher_field(hasher, "parent", plan->stages[stage->parent].key);
-        field_integer(hasher, "keep_optimizer", stage->keep_optimizer);
-    } else if (p->recipe->init != NULL) {
-        char *weights = prn__path_join(p->recipe->init, "open_clip_model.safetensors");
-        status = weights != NULL ? field_file(hasher, "init", weights, error) : no_memory(error);
-        if (status == PRN_NOT_FOUND) {
-            status = prn_error_context(error, status, "%s: `init` names a folder without weights", p->recipe->path);
+    if (request->teacher > step) {
+        return prn_error_set(error, PRN_INVALID, "its teacher is the model after step %u, which is not there yet at step %u", request->teacher - 1, step);
+    }
+    if ((request->memory_source_count > 0) != (request->memory_batch > 0) || request->memory_batch < 0 || request->memory_batch == 1 ||
+        request->memory_batch > p->recipe->batch) {
+        return prn_error_set(error, PRN_INVALID, "its memory batch has %" PRId64 " samples of %u sources; it must have 2 to %" PRId64 " (the recipe's batch)"
+                             " and sources, or neither", request->memory_batch, request->memory_source_count, p->recipe->batch);
+    }
+    if ((request->hooks & PRN_HOOK_TRAIN) == 0 && (request->teacher != PRN_TEACHER_NONE || request->memory_batch > 0)) {
+        return prn_error_set(error, PRN_INVALID, "it asks for a teacher or a memory batch without PRN_HOOK_TRAIN");
+    }
+    if (request->finish_gradient_batches < 0 || request->finish_scores < 0 || (request->finish_scores > 0) != (request->finish_set != NULL) ||
+        ((request->hooks & PRN_HOOK_FINISH) == 0 && (request->finish_gradient_batches > 0 || request->finish_scores > 0))) {
+        return prn_error_set(error, PRN_INVALID, "what it declares of `finish` does not fit together (%" PRId64 " gradient batches, %" PRId64 " scores)",
+                             request->finish_gradient_batches, request->finish_scores);
+    }
+    for (uint32_t t = 0; t < step && request->finish_set != NULL; t++) {
+        int found = 0;
+        for (size_t e = 0; e < manifest->steps[t].evaluation_count; e++) {
+            found |= strcmp(manifest->steps[t].evaluations[e].name, request->finish_set) == 0;
         }
-        prn__free(weights);
-    } else {
-        prn__hasher_field(hasher, "init", "random");
-    }
-    field_integer(hasher, "time_step", stage->time_step); /* seeds the order of samples */
-    for (uint32_t i = 0; i < stage->source_count; i++) {
-        const prn__plan_source *source = &stage->sources[i];
-        const prn__shard_list *shards = &plan->manifest->steps[source->time_step - 1].train;
-        if (shards->checksum != NULL) {
-            prn__hasher_field(hasher, "checksum", shards->checksum);
-        } else { /* the executor compares the data itself with what a finished stage was trained on */
-            prn__hasher_field(hasher, "stream", plan->manifest->name);
-            prn__hasher_field(hasher, "shards", shards->pattern);
-            field_integer(hasher, "samples", shards->samples);
+        if (!found) {
+            return prn_error_set(error, PRN_NOT_FOUND, "it chooses by the evaluation set '%s', which step '%s' of %s does not have", request->finish_set,
+                                 manifest->steps[t].name, manifest->path);
         }
-        field_integer(hasher, "shard_count", shards->shard_count);
-        field_integer(hasher, "max_samples", source->max_samples);
-        field_real(hasher, "weight", source->weight);
     }
-    field_integer(hasher, "steps", stage->steps);
-    prn__digest_format(prn__hash_bytes(p->rates, (size_t)stage->steps * sizeof *p->rates), digest);
-    prn__hasher_field(hasher, "rates", digest);
-    prn__digest_format(prn__hasher_digest(hasher), stage->key);
-    prn__hasher_destroy(hasher);
-    return status;
+    return check_sources(request->memory_sources, request->memory_source_count, step, "memory", error);
+}
+
+static prn_status check_request(const planner *p, const prn_stage_request *request, uint32_t step, prn_error *error)
+{
+    const uint32_t capacity = p->plan->step_count;
+    if (request->start_step >= step) {
+        return prn_error_set(error, PRN_INVALID, "it wants to start from its weights after step %u, which are not there yet at step %u",
+                             request->start_step, step);
+    }
+    if (request->source_count < 1 || request->source_count > capacity || request->memory_source_count > capacity) {
+        return prn_error_set(error, PRN_INVALID, "it names %u sources of data and %u of memory; 1 to %u can be used", request->source_count,
+                             request->memory_source_count, capacity);
+    }
+    prn_status status = check_sources(request->sources, request->source_count, step, "data", error);
+    return status == PRN_OK ? check_hooks(p, request, step, error) : status;
 }
 
 static prn_status note_user(planner *p, prn__stage *stage, const char *label, prn_error *error)
@@ -391,91 +238,193 @@ static prn_status note_user(planner *p, prn__stage *stage, const char *label, pr
     return PRN_OK;
 }
 
-/* The stage that `request` describes: one that is there already, or a new one. */
-static prn_status stage_for(planner *p, size_t strategy, uint32_t step, const prn_stage_request *request, int32_t *index, prn_error *error)
+static prn_status keep_sources(planner *p, prn_source *sources, uint32_t count, prn__plan_source **kept, prn_error *error)
 {
-    prn__plan *plan = p->plan;
-    prn__stage stage;
-    memset(&stage, 0, sizeof stage);
-    stage.parent = request->start_step == PRN_START_RANDOM ? -1 : plan->lines[strategy].stages[request->start_step - 1];
-    stage.time_step = step;
-    stage.keep_optimizer = stage.parent >= 0 && request->keep_optimizer != 0;
-    prn_status status = stage_steps(p, request->budget_multiple, &stage.steps, error);
-    if (status != PRN_OK) {
-        return status;
-    }
-    stage.samples = stage.steps * p->recipe->batch;
-    stage.forward_macs = (double)stage.samples * p->sample_forward_macs;
-    stage.total_macs = (double)stage.samples * p->sample_total_macs;
-    sort_sources(request->sources, request->source_count);
-    stage.source_count = request->source_count;
-    stage.sources = prn__arena_alloc(&plan->memory, request->source_count * sizeof *stage.sources);
-    if (stage.sources == NULL) {
+    sort_sources(sources, count);
+    *kept = prn__arena_alloc(&p->plan->memory, (count + 1) * sizeof **kept);
+    if (*kept == NULL) {
         return no_memory(error);
     }
-    for (uint32_t i = 0; i < request->source_count; i++) {
-        const prn_source *source = &request->sources[i];
-        stage.sources[i].time_step = source->time_step;
-        stage.sources[i].samples = p->time_steps[source->time_step - 1].samples;
-        stage.sources[i].max_samples = source->max_samples < stage.sources[i].samples ? source->max_samples : 0;
-        stage.sources[i].weight = request->source_count > 1 ? source->weight : 0; /* the only source has no rival */
+    for (uint32_t i = 0; i < count; i++) {
+        const int64_t samples = p->time_steps[sources[i].time_step - 1].samples;
+        (*kept)[i].time_step = sources[i].time_step;
+        (*kept)[i].samples = samples;
+        (*kept)[i].max_samples = sources[i].max_samples < samples ? sources[i].max_samples : 0;
+        (*kept)[i].weight = count > 1 ? sources[i].weight : 0; /* the only source has no rival */
     }
-    status = fill_rates(p, stage.steps, step, error);
-    if (status == PRN_OK) {
-        status = stage_key(p, &stage, error);
-    }
+    return PRN_OK;
+}
+
+/* `stage`, or the one in the plan that is equal to it. Its rates are in the scratch table. */
+static prn_status add_stage(planner *p, size_t strategy, prn__stage *stage, int32_t *index, prn_error *error)
+{
+    prn__plan *plan = p->plan;
+    prn_status status = prn__key_stage(p->common, plan, stage, p->rates, stage->key, error);
     for (uint32_t i = 0; i < plan->stage_count && status == PRN_OK; i++) {
-        if (strcmp(plan->stages[i].key, stage.key) == 0) {
+        if (strcmp(plan->stages[i].key, stage->key) == 0) {
             *index = (int32_t)i;
             return note_user(p, &plan->stages[i], p->recipe->strategies[strategy].label, error);
         }
     }
     if (status == PRN_OK) {
-        status = keep_rates(p, &stage, error);
+        status = keep_rates(p, stage, error);
     }
     if (status == PRN_OK) {
-        status = note_user(p, &stage, p->recipe->strategies[strategy].label, error);
+        status = note_user(p, stage, p->recipe->strategies[strategy].label, error);
     }
     if (status == PRN_OK) {
-        stage.is_done = prn__stage_is_done(p->recipe->workspace, stage.key);
+        stage->is_done = prn__stage_is_done(p->recipe->workspace, stage->key);
         *index = (int32_t)plan->stage_count;
-        plan->stages[plan->stage_count++] = stage;
+        plan->stages[plan->stage_count++] = *stage;
     }
     return status;
+}
+
+/* The training stage that `request` describes. */
+static prn_status train_for(planner *p, size_t strategy, uint32_t step, const prn_stage_request *request, int32_t *index, prn_error *error)
+{
+    const prn__plan_line *line = &p->plan->lines[strategy];
+    prn__stage stage;
+    memset(&stage, 0, sizeof stage);
+    stage.parent = request->start_step == PRN_START_RANDOM                ? -1
+                   : request->start_from == PRN_WEIGHTS_TRAINED ? line->trained[request->start_step - 1]
+                                                                : line->deployed[request->start_step - 1];
+    stage.time_step = step;
+    stage.keep_optimizer = stage.parent >= 0 && request->keep_optimizer != 0;
+    prn_status status = stage_steps(p, request->budget_multiple, &stage.steps, error);
+    if (status == PRN_OK) {
+        status = keep_sources(p, request->sources, request->source_count, &stage.sources, error);
+    }
+    if (status == PRN_OK) {
+        status = fill_rates(p, stage.steps, step, stage.parent < 0, error);
+    }
+    if (status != PRN_OK) {
+        return status;
+    }
+    stage.source_count = request->source_count;
+    stage.samples = stage.steps * p->recipe->batch;
+    stage.forward_macs = (double)stage.samples * p->sample_forward_macs;
+    stage.total_macs = (double)stage.samples * p->sample_total_macs;
+    if ((request->hooks & PRN_HOOK_TRAIN) != 0) {
+        const double memory = (double)(stage.steps * request->memory_batch);
+        stage.hooks = PRN_HOOK_TRAIN;
+        stage.line = (uint32_t)strategy;
+        stage.teacher = request->teacher;
+        stage.memory_batch = request->memory_batch;
+        stage.memory_source_count = request->memory_source_count;
+        stage.total_macs += memory * p->sample_total_macs;
+        stage.total_macs += request->teacher != PRN_TEACHER_NONE ? ((double)stage.samples + memory) * p->sample_forward_macs : 0;
+        status = keep_sources(p, request->memory_sources, request->memory_source_count, &stage.memory_sources, error);
+    }
+    return status == PRN_OK ? add_stage(p, strategy, &stage, index, error) : status;
+}
+
+/* The stage behind it that makes the deployed weights. Its cost is what `finish` has declared; sets without a stated count cost nothing. */
+static prn_status finish_for(planner *p, size_t strategy, uint32_t step, const prn_stage_request *request, int32_t parent, int32_t *index, prn_error *error)
+{
+    const prn__manifest *manifest = p->plan->manifest;
+    const prn__stage *trained = &p->plan->stages[parent];
+    prn__stage stage;
+    memset(&stage, 0, sizeof stage);
+    stage.parent = parent;
+    stage.time_step = step;
+    stage.keep_optimizer = 1; /* its state goes through */
+    stage.hooks = PRN_HOOK_FINISH;
+    stage.line = (uint32_t)strategy;
+    stage.sources = trained->sources;
+    stage.source_count = trained->source_count;
+    stage.finish_gradient_batches = request->finish_gradient_batches;
+    stage.finish_scores = request->finish_scores;
+    stage.finish_set = request->finish_set != NULL ? prn__arena_strdup(&p->plan->memory, request->finish_set) : NULL;
+    if (request->finish_set != NULL && stage.finish_set == NULL) {
+        return no_memory(error);
+    }
+    stage.total_macs = (double)(request->finish_gradient_batches * p->recipe->batch) * p->sample_total_macs;
+    for (uint32_t t = 0; t < step && stage.finish_set != NULL; t++) {
+        for (size_t e = 0; e < manifest->steps[t].evaluation_count; e++) {
+            const prn__evaluation_set *set = &manifest->steps[t].evaluations[e];
+            if (strcmp(set->name, stage.finish_set) == 0 && set->shards.samples > 0) {
+                stage.total_macs += (double)(stage.finish_scores * set->shards.samples) * p->sample_forward_macs;
+            }
+        }
+    }
+    return add_stage(p, strategy, &stage, index, error);
+}
+
+/* The stage or two of one time step of a strategy. */
+static prn_status stages_for(planner *p, size_t strategy, uint32_t step, const prn_stage_request *request, prn_error *error)
+{
+    prn__plan *plan = p->plan;
+    prn__plan_line *line = &plan->lines[strategy];
+    const uint32_t t = step - 1;
+    prn_status status = train_for(p, strategy, step, request, &line->trained[t], error);
+    if (status != PRN_OK) {
+        return status;
+    }
+    line->deployed[t] = line->trained[t];
+    if ((request->hooks & PRN_HOOK_FINISH) != 0) {
+        status = finish_for(p, strategy, step, request, line->trained[t], &line->deployed[t], error);
+        if (status != PRN_OK) {
+            return status;
+        }
+    }
+    line->stages[t] = request->evaluate == PRN_WEIGHTS_TRAINED ? line->trained[t] : line->deployed[t];
+    plan->stages[line->stages[t]].is_scored = 1;
+    for (int part = 0; part < (line->deployed[t] != line->trained[t] ? 2 : 1); part++) {
+        const prn__stage *stage = &plan->stages[part == 0 ? line->trained[t] : line->deployed[t]];
+        line->step_forward_macs[t] += stage->forward_macs;
+        line->step_total_macs[t] += stage->total_macs;
+        line->step_samples[t] += stage->samples;
+    }
+    line->forward_macs += line->step_forward_macs[t];
+    line->total_macs += line->step_total_macs[t];
+    line->samples += line->step_samples[t];
+    return PRN_OK;
 }
 
 static prn_status ask_strategy(planner *p, size_t strategy, uint32_t step, prn_error *error)
 {
     prn__plan *plan = p->plan;
     const prn__recipe_strategy *asked = &p->recipe->strategies[strategy];
-    prn__plan_line *line = &plan->lines[strategy];
     prn_stage_request request;
     memset(&request, 0, sizeof request);
-    memset(p->sources, 0, plan->step_count * sizeof *p->sources);
+    memset(p->sources, 0, 2 * plan->step_count * sizeof *p->sources);
     request.struct_size = sizeof request;
     request.budget_multiple = 1;
     request.sources = p->sources;
+    request.memory_sources = p->sources + plan->step_count;
     request.source_capacity = plan->step_count;
     prn_status status = p->strategies[strategy].table->plan(p->strategies[strategy].instance, &p->line, step, &request, error);
     request.sources = p->sources;
+    request.memory_sources = p->sources + plan->step_count;
     if (status == PRN_OK) {
-        status = check_request(&request, plan->step_count, step, error);
+        status = check_request(p, &request, step, error);
     }
     if (status == PRN_OK) {
-        status = stage_for(p, strategy, step, &request, &line->stages[step - 1], error);
+        status = stages_for(p, strategy, step, &request, error);
     }
     if (status != PRN_OK) {
         return prn_error_context(error, status, "%s:%d: strategy '%s' at time step %u (%s)", p->recipe->path, asked->line, asked->label, step,
                                  plan->manifest->steps[step - 1].name);
     }
-    const prn__stage *stage = &plan->stages[line->stages[step - 1]];
-    line->forward_macs += stage->forward_macs;
-    line->total_macs += stage->total_macs;
-    line->samples += stage->samples;
     return PRN_OK;
 }
 
 /* ---- preparation --------------------------------------------------------------------------------------------------------- */
+
+static int make_line(planner *p, prn__plan_line *line)
+{
+    const size_t count = p->plan->step_count;
+    prn__arena *memory = &p->plan->memory;
+    line->stages = prn__arena_alloc(memory, count * sizeof *line->stages);
+    line->trained = prn__arena_alloc(memory, count * sizeof *line->trained);
+    line->deployed = prn__arena_alloc(memory, count * sizeof *line->deployed);
+    line->step_forward_macs = prn__arena_alloc(memory, count * sizeof *line->step_forward_macs);
+    line->step_total_macs = prn__arena_alloc(memory, count * sizeof *line->step_total_macs);
+    line->step_samples = prn__arena_alloc(memory, count * sizeof *line->step_samples);
+    return line->stages != NULL && line->trained != NULL && line->deployed != NULL && line->step_forward_macs != NULL &&
+           line->step_total_macs != NULL && line->step_samples != NULL;
+}
 
 static prn_status open_strategies(planner *p, prn_error *error)
 {
@@ -489,7 +438,8 @@ static prn_status open_strategies(planner *p, prn_error *error)
         const prn__recipe_strategy *asked = &r->strategies[i];
         opened_strategy *opened = &p->strategies[i];
         prn__plan_line *line = &p->plan->lines[i];
-        prn_status status = prn__registry_strategy(p->registry, asked->strategy, &opened->table, NULL, error);
+        const prn__plugin_entry *entry = NULL;
+        prn_status status = prn__registry_strategy(p->registry, asked->strategy, &opened->table, &entry, error);
         if (status == PRN_OK) {
             status = prn__options_parse(asked->strategy, opened->table->options, opened->table->option_count, asked->options, asked->option_count,
                                         &opened->options, error);
@@ -504,9 +454,9 @@ static prn_status open_strategies(planner *p, prn_error *error)
         line->label = asked->label;
         line->strategy = asked->strategy;
         line->options = options != NULL ? prn__arena_strdup(&p->plan->memory, options) : NULL;
-        line->stages = prn__arena_alloc(&p->plan->memory, p->plan->step_count * sizeof *line->stages);
+        prn__digest_format(entry->digest, line->plugin);
         prn__free(options);
-        if (line->options == NULL || line->stages == NULL) {
+        if (line->options == NULL || !make_line(p, line)) {
             return no_memory(error);
         }
     }
@@ -519,7 +469,7 @@ static prn_status make_time_line(planner *p, prn_error *error)
     const prn__manifest *manifest = p->plan->manifest;
     size_t count = manifest->step_count;
     p->time_steps = prn__alloc_array(count, sizeof *p->time_steps);
-    p->sources = prn__alloc_array(count, sizeof *p->sources);
+    p->sources = prn__alloc_array(2 * count, sizeof *p->sources);
     if (p->time_steps == NULL || p->sources == NULL) {
         return no_memory(error);
     }
@@ -544,7 +494,10 @@ static prn_status make_time_line(planner *p, prn_error *error)
     p->line.struct_size = sizeof p->line;
     p->line.step_count = (uint32_t)count;
     p->line.steps = p->time_steps;
-    p->line.budget_samples = p->recipe->budget_unit == PRN__BUDGET_SAMPLES ? p->recipe->budget : p->recipe->budget * p->recipe->batch;
+    p->line.budget_samples = p->recipe->budget;
+    if (p->recipe->budget_unit == PRN__BUDGET_STEPS && __builtin_mul_overflow(p->recipe->budget, p->recipe->batch, &p->line.budget_samples)) {
+        p->line.budget_samples = INT64_MAX; /* stage_steps refuses it, with a message */
+    }
     return PRN_OK;
 }
 
@@ -646,14 +599,14 @@ prn_status prn__plan_create(const prn__recipe *recipe, prn__registry *registry, 
         goto done;
     }
     plan->step_count = (uint32_t)count;
-    plan->stages = prn__arena_alloc(&plan->memory, count * recipe->strategy_count * sizeof *plan->stages);
+    plan->stages = prn__arena_alloc(&plan->memory, 2 * count * recipe->strategy_count * sizeof *plan->stages);
     if (plan->stages == NULL) {
         status = no_memory(error);
         goto done;
     }
     if ((status = prn__model_create(&recipe->model, recipe->decay_rule, &plan->model, error)) != PRN_OK ||
         (status = check_evaluations(&p, error)) != PRN_OK || (status = count_macs(&p, error)) != PRN_OK ||
-        (status = make_time_line(&p, error)) != PRN_OK || (status = hash_common(&p, error)) != PRN_OK ||
+        (status = make_time_line(&p, error)) != PRN_OK || (status = prn__key_common(recipe, plan->manifest, registry, p.common, error)) != PRN_OK ||
         (status = open_strategies(&p, error)) != PRN_OK) {
         goto done;
     }

@@ -29,11 +29,28 @@ typedef struct prn__stage {
     const char **used_by;   /* labels of strategies */
     uint32_t used_by_count;
     int is_done;            /* a finished checkpoint lies in the workspace */
+    int is_scored;          /* some strategy's row of the matrix; else only something to go on from */
+
+    /* Stages in which a strategy's own code runs: PRN_HOOK_TRAIN, or PRN_HOOK_FINISH for a stage without steps that makes the deployed
+     * weights from its parent's. */
+    uint32_t hooks;
+    uint32_t line;          /* whose code: index into plan->lines */
+    uint32_t teacher;       /* PRN_TEACHER_... */
+    prn__plan_source *memory_sources;
+    uint32_t memory_source_count;
+    int64_t memory_batch;
+    int64_t finish_gradient_batches, finish_scores;
+    const char *finish_set;
 } prn__stage;
 
 typedef struct prn__plan_line { /* one strategy's way through the time steps */
     const char *label, *strategy;
-    int32_t *stages;        /* (step_count) stage index after each time step */
+    int32_t *stages;        /* (step_count) stage that is scored after each time step: one of the two below */
+    int32_t *trained;       /* (step_count) the training stage */
+    int32_t *deployed;      /* (step_count) what the next step starts from: the finishing stage where there is one, else the training stage */
+    double *step_forward_macs, *step_total_macs; /* (step_count) of both together */
+    int64_t *step_samples;
+    char plugin[33];        /* digest of the plugin's file */
     double forward_macs, total_macs;
     int64_t samples;
     const char *options;    /* every option's value, JSON object */

@@ -20,10 +20,10 @@ typedef struct prn__schedule {
     prn__schedule_kind kind;
     double peak;
     double final;          /* cosine: the value it ends at */
-    int64_t warmup_steps;  /* linear from peak/warmup to peak, in the first time step */
-    int64_t later_warmup_steps; /* the same in later time steps */
+    int64_t warmup_steps;  /* linear from peak/warmup to peak, in stages that start from random weights or `init` */
+    int64_t later_warmup_steps; /* the same in stages that go on from another one's weights */
     /* FUNCTION: filled in when the plan is made, by asking the recipe's Lua function; never called after that */
-    prn_status (*function)(void *self, int64_t step, int64_t total, int64_t time_step, double *rate, prn_error *error);
+    prn_status (*function)(void *self, int64_t step, int64_t total, int64_t time_step, int is_fresh, double *rate, prn_error *error);
     void *function_self;
 } prn__schedule;
 

@@ -31,6 +31,15 @@ static void reader_close(reader *r)
     prn__free(r->path);
 }
 
+static prn_status database_open(reader *r, int flags, int64_t *version)
+{
+    if (sqlite3_open_v2(r->path, &r->sql.database, flags, NULL) != SQLITE_OK) {
+        return r->sql.database == NULL ? no_memory(r->error) : prn__sql_failed(&r->sql, r->error);
+    }
+    (void)sqlite3_busy_timeout(r->sql.database, 30000);
+    return prn__sql_run(&r->sql, version, r->error, "PRAGMA user_version", "");
+}
+
 static prn_status reader_open(const char *workspace, prn__arena *memory, reader *r, prn_error *error)
 {
     int64_t version = 0;
@@ -48,17 +57,18 @@ static prn_status reader_open(const char *workspace, prn__arena *memory, reader 
         prn__free(r->path);
         return status;
     }
-    prn_status status = PRN_OK;
-    if (sqlite3_open_v2(r->path, &r->sql.database, SQLITE_OPEN_READONLY, NULL) != SQLITE_OK) {
-        status = r->sql.database == NULL ? no_memory(error) : prn__sql_failed(&r->sql, error);
+    prn_status status = database_open(r, SQLITE_OPEN_READONLY, &version);
+    if (status != PRN_OK && r->sql.database != NULL && (sqlite3_errcode(r->sql.database) & 0xff) == SQLITE_READONLY) {
+        /* a run was killed while it wrote: its half transaction is undone by the first who may write */
+        (void)sqlite3_close(r->sql.database);
+        r->sql.database = NULL;
+        status = database_open(r, SQLITE_OPEN_READWRITE, &version);
     }
-    if (status == PRN_OK) {
-        (void)sqlite3_busy_timeout(r->sql.database, 30000);
-        status = prn__sql_run(&r->sql, &version, error, "PRAGMA user_version", "");
-    }
-    if (status == PRN_OK && version != PRN__LEDGER_SCHEMA) {
-        status = prn_error_set(error, version == 0 ? PRN_NOT_FOUND : PRN_VERSION, "%s: its schema is version %" PRId64 ", this program reads version %d",
-                               r->path, version, PRN__LEDGER_SCHEMA);
+    if (status == PRN_OK && version == 0) {
+        status = prn_error_set(error, PRN_NOT_FOUND, "%s: no run is recorded here yet", r->path);
+    } else if (status == PRN_OK && version != PRN__LEDGER_SCHEMA) {
+        status = prn_error_set(error, PRN_VERSION, "%s: its schema is version %" PRId64 ", this program reads version %d", r->path, version,
+                               PRN__LEDGER_SCHEMA);
     }
     if (status == PRN_OK) { /* everything below sees one state of the ledger, whatever a run writes meanwhile */
         status = prn__sql_run(&r->sql, NULL, error, "BEGIN", "");
@@ -247,9 +257,15 @@ static prn_status read_strategy_stages(reader *r, prn__results *results, prn__re
         strategy->stages[t].last_loss = NAN;
     }
     prn_status status = prn__sql_prepare(&r->sql, &statement, r->error,
-                                         "SELECT run_stages.time_step, key, state, steps, samples, forward_macs, total_macs, seconds, last_loss,"
-                                         " (SELECT coalesce(sum(count), 0) FROM skipped_samples WHERE stage = stages.id)"
-                                         " FROM run_stages JOIN stages ON stages.id = run_stages.stage WHERE run = ? AND strategy = ?",
+                                         /* a finishing stage has no updates: its row shows those of the stage that it finishes */
+                                         "SELECT run_stages.time_step, stages.key, stages.state, stages.steps + coalesce(trained.steps, 0),"
+                                         " stages.samples + coalesce(trained.samples, 0), stages.forward_macs + coalesce(trained.forward_macs, 0),"
+                                         " stages.total_macs + coalesce(trained.total_macs, 0), stages.seconds + coalesce(trained.seconds, 0),"
+                                         " coalesce(trained.last_loss, stages.last_loss),"
+                                         " (SELECT coalesce(sum(count), 0) FROM skipped_samples WHERE stage IN (stages.id, trained.id))"
+                                         " FROM run_stages JOIN stages ON stages.id = run_stages.stage"
+                                         " LEFT JOIN stages AS trained ON trained.key = stages.parent AND stages.steps = 0"
+                                         " WHERE run = ? AND strategy = ?",
                                          "is", results->run.id, strategy->label);
     while (status == PRN_OK && (row = prn__sql_step(&r->sql, statement, r->error)) > 0) {
         int64_t t = sqlite3_column_int64(statement, 0);
@@ -580,7 +596,7 @@ prn_status prn__results_metrics(const char *workspace, const char *stage_key, si
     }
     if (status == PRN_OK) {
         status = prn__sql_prepare(&r.sql, &statement, error,
-                                  "SELECT step, loss, learning_rate, gradient_norm, logit_scale, seconds, data_wait_s FROM step_metrics"
+                                  "SELECT step, loss, learning_rate, gradient_norm, logit_scale, step_metrics.seconds, data_wait_s FROM step_metrics"
                                   " JOIN stages ON stages.id = stage WHERE key = ? ORDER BY step", "s", stage_key);
     }
     for (int64_t i = 0; status == PRN_OK && i < total && (row = prn__sql_step(&r.sql, statement, error)) > 0; i++) {

@@ -1,6 +1,7 @@
 /* core/run/results.h: reading a workspace's ledger: its runs, their matrices of scores, their metrics.
  *
- * Invariants: a reader never changes the ledger and may read while a run writes it. Everything handed out lives in one
+ * Invariants: a reader never changes what the ledger says and may read while a run writes it (after a kill it may have to
+ * undo the transaction that was under way, as the next run would). Everything handed out lives in one
  * arena and is freed at once. What was not evaluated is NaN.
  */
 #ifndef PRN_RUN_RESULTS_H

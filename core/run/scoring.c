@@ -138,8 +138,8 @@ prn_status prn__scoring_prepare(prn__execution *x, prn_error *error)
     }
     prn__ledger_rollback(x->ledger);
     for (uint32_t s = 0; s < x->plan->stage_count && status == PRN_OK; s++) {
-        int64_t missing;
-        status = count_missing(x, &x->plan->stages[s], &missing, error);
+        int64_t missing = 0;
+        status = x->plan->stages[s].is_scored ? count_missing(x, &x->plan->stages[s], &missing, error) : PRN_OK;
         x->evaluations_left += missing;
     }
     return status;
@@ -160,10 +160,9 @@ static prn_status embedder_ready(prn__execution *x, int32_t stage, prn_error *er
     return status;
 }
 
-prn_status prn__stage_score(prn__execution *x, int32_t index, prn_error *error)
+static prn__evaluator_config evaluator_config(const prn__execution *x)
 {
-    const prn__stage *stage = &x->plan->stages[index];
-    const prn__evaluator_config config = {
+    return (prn__evaluator_config){
         .manifest = x->plan->manifest,
         .tokenizer = x->tokenizer,
         .cache = x->cache,
@@ -172,6 +171,39 @@ prn_status prn__stage_score(prn__execution *x, int32_t index, prn_error *error)
         .recall_k = x->recipe->recall_k,
         .recall_k_count = x->recipe->recall_k_count,
     };
+}
+
+prn_status prn__set_score(prn__execution *x, const float *weights, uint32_t time_step, const char *set, double *score, prn_error *error)
+{
+    const prn__manifest_step *step = &x->plan->manifest->steps[time_step - 1];
+    const prn__evaluator_config config = evaluator_config(x);
+    const prn__evaluation_set *found = NULL;
+    prn__scores scores;
+    memset(&scores, 0, sizeof scores);
+    for (size_t i = 0; i < step->evaluation_count; i++) {
+        found = strcmp(step->evaluations[i].name, set) == 0 ? &step->evaluations[i] : found;
+    }
+    if (found == NULL) {
+        return prn_error_set(error, PRN_NOT_FOUND, "%s: step '%s' has no evaluation set '%s'", x->plan->manifest->path, step->name, set);
+    }
+    if (prn__execution_stop(x)) {
+        return prn_error_set(error, PRN_INTERRUPTED, "stopped; the same command goes on from there");
+    }
+    prn_status status = x->embedder == NULL ? prn__embedder_create(x->plan->model, &x->device, x->recipe->eval_batch, &x->embedder, error) : PRN_OK;
+    if (status == PRN_OK) {
+        status = prn__embedder_set_weights(x->embedder, weights, error);
+    }
+    if (status == PRN_OK) {
+        status = prn__evaluate_set(x->embedder, &x->recipe->model, &x->device, &config, found, &scores, error);
+    }
+    *score = status == PRN_OK ? scores.score[0].value : 0;
+    return status;
+}
+
+prn_status prn__stage_score(prn__execution *x, int32_t index, prn_error *error)
+{
+    const prn__stage *stage = &x->plan->stages[index];
+    const prn__evaluator_config config = evaluator_config(x);
     char label[256], where[384];
     int64_t missing, done = 0;
     prn_status status = count_missing(x, stage, &missing, error);

@@ -35,8 +35,18 @@ prn_status prn__stage_state_init(prn__stage_state *state, int64_t flat_elements,
     return PRN_OK;
 }
 
+prn_status prn__stage_state_widen(prn__stage_state *state, prn_error *error)
+{
+    if (state->wide == NULL) {
+        state->wide = prn__alloc_array((size_t)state->flat_elements, 3 * sizeof(double));
+    }
+    return state->wide != NULL ? PRN_OK : prn_error_set(error, PRN_NO_MEMORY, "no memory for the state of %" PRId64 " weights in fp64",
+                                                        state->flat_elements);
+}
+
 void prn__stage_state_fini(prn__stage_state *state)
 {
+    prn__free(state->wide);
     prn__free(state->weights);
     prn__free(state->m);
     prn__free(state->v);
@@ -63,55 +73,65 @@ int prn__stage_is_done(const char *workspace, const char *key)
 
 /* ---- tensors with a digest ------------------------------------------------------------------------------------------------ */
 
+enum { PART_COUNT = 3 };
+static const char *const part_names[PART_COUNT] = {"m", "v", "weights"};
+
+/* What a file holds: part 2, the weights, only in checkpoints; unrounded only there, too. */
+static void *part_of(const prn__stage_state *state, int part, int is_checkpoint)
+{
+    float *const narrow[PART_COUNT] = {state->m, state->v, state->weights};
+    static const int place[PART_COUNT] = {1, 2, 0}; /* in `wide` */
+    return is_checkpoint && state->wide != NULL ? (void *)(state->wide + place[part] * state->flat_elements) : (void *)narrow[part];
+}
+
+static size_t part_bytes(const prn__stage_state *state, int is_checkpoint)
+{
+    return (size_t)state->flat_elements * (is_checkpoint && state->wide != NULL ? sizeof(double) : sizeof(float));
+}
+
 /* Binds the tensors to the counters and to the stage: a checkpoint of another stage, or one patched together, is refused. */
-static prn_status state_digest(const char *key, const prn__stage_state *state, const float *weights, char digest[33], prn_error *error)
+static prn_status state_digest(const char *identity, const prn__stage_state *state, int is_checkpoint, char digest[33], prn_error *error)
 {
     char numbers[96];
-    size_t bytes = (size_t)state->flat_elements * sizeof(float);
     prn__hasher *hasher = prn__hasher_create();
     if (hasher == NULL) {
         return prn_error_set(error, PRN_NO_MEMORY, "out of memory while hashing a checkpoint");
     }
     (void)snprintf(numbers, sizeof numbers, "%" PRId64 " %" PRId64 " %.17g %.17g", state->step, state->updates, state->seconds, state->last_loss);
-    prn__hasher_field(hasher, "stage", key);
+    prn__hasher_field(hasher, "stage", identity);
     prn__hasher_field(hasher, "numbers", numbers);
-    if (weights != NULL) {
-        prn__hasher_update(hasher, weights, bytes);
+    for (int i = 0; i < (is_checkpoint ? PART_COUNT : 2); i++) {
+        prn__hasher_update(hasher, part_of(state, i, is_checkpoint), part_bytes(state, is_checkpoint));
     }
-    prn__hasher_update(hasher, state->m, bytes);
-    prn__hasher_update(hasher, state->v, bytes);
     prn__digest_format(prn__hasher_digest(hasher), digest);
     prn__hasher_destroy(hasher);
     return PRN_OK;
 }
 
-static prn_status state_save(const char *path, const char *key, const prn__stage_state *state, int with_weights, prn_error *error)
+static prn_status state_save(const char *path, const char *identity, const prn__stage_state *state, int is_checkpoint, prn_error *error)
 {
     char digest[33], step[24], updates[24], seconds[40], loss[40];
-    size_t bytes = (size_t)state->flat_elements * sizeof(float);
-    prn__st_tensor tensors[3];
+    prn__st_tensor tensors[PART_COUNT];
     size_t count = 0;
-    const float *parts[3] = {state->m, state->v, state->weights};
-    static const char *const names[3] = {"m", "v", "weights"};
-    prn_status status = state_digest(key, state, with_weights ? state->weights : NULL, digest, error);
+    prn_status status = state_digest(identity, state, is_checkpoint, digest, error);
     if (status != PRN_OK) {
         return status;
     }
     memset(tensors, 0, sizeof tensors);
-    for (; count < (with_weights ? 3u : 2u); count++) {
-        tensors[count].name = names[count];
-        tensors[count].type = PRN__ST_F32;
+    for (; count < (is_checkpoint ? (size_t)PART_COUNT : 2u); count++) {
+        tensors[count].name = part_names[count];
+        tensors[count].type = is_checkpoint && state->wide != NULL ? PRN__ST_F64 : PRN__ST_F32;
         tensors[count].rank = 1;
         tensors[count].shape[0] = state->flat_elements;
-        tensors[count].data = parts[count];
-        tensors[count].bytes = bytes;
+        tensors[count].data = part_of(state, (int)count, is_checkpoint);
+        tensors[count].bytes = part_bytes(state, is_checkpoint);
     }
     (void)snprintf(step, sizeof step, "%" PRId64, state->step);
     (void)snprintf(updates, sizeof updates, "%" PRId64, state->updates);
     (void)snprintf(seconds, sizeof seconds, "%.17g", state->seconds);
     (void)snprintf(loss, sizeof loss, "%.17g", state->last_loss);
-    const char *const metadata[] = {"format", "perennial-state/1", "stage", key, "step", step, "updates", updates, "seconds", seconds, "last_loss", loss,
-                                    "digest", digest, NULL};
+    const char *const metadata[] = {"format", "perennial-state/1", "stage", identity, "step", step, "updates", updates, "seconds", seconds, "last_loss",
+                                    loss, "digest", digest, NULL};
     return prn__safetensors_save(path, tensors, count, metadata, error);
 }
 
@@ -132,37 +152,40 @@ static int read_number(const prn__safetensors *file, const char *name, double *r
 }
 
 /* Reads into `state` (already initialised); on failure its content is unspecified. */
-static prn_status state_load(const char *path, const char *key, int with_weights, prn__stage_state *state, prn_error *error)
+static prn_status state_load(const char *path, const char *identity, int is_checkpoint, prn__stage_state *state, prn_error *error)
 {
     prn__safetensors *file = NULL;
     char digest[33];
-    float *targets[3] = {state->m, state->v, state->weights};
-    static const char *const names[3] = {"m", "v", "weights"};
+    const prn__st_type type = is_checkpoint && state->wide != NULL ? PRN__ST_F64 : PRN__ST_F32;
+    const size_t bytes = part_bytes(state, is_checkpoint);
     prn_status status = prn__safetensors_open(path, &file, error);
     if (status != PRN_OK) {
         return status;
     }
-    for (int i = 0; i < (with_weights ? 3 : 2); i++) {
-        const prn__st_tensor *tensor = prn__safetensors_find(file, names[i]);
-        if (tensor == NULL || tensor->type != PRN__ST_F32) {
-            status = prn_error_set(error, PRN_CORRUPT, "%s: has no fp32 tensor '%s'", path, names[i]);
+    for (int i = 0; i < (is_checkpoint ? PART_COUNT : 2); i++) {
+        const prn__st_tensor *tensor = prn__safetensors_find(file, part_names[i]);
+        if (tensor == NULL || tensor->type != type || tensor->bytes != bytes) {
+            status = prn_error_set(error, PRN_CORRUPT, "%s: has no %s tensor '%s' of %" PRId64 " numbers", path, type == PRN__ST_F64 ? "fp64" : "fp32",
+                                   part_names[i], state->flat_elements);
             goto done;
         }
-        if ((status = prn__safetensors_read_f32(tensor, targets[i], state->flat_elements, error)) != PRN_OK) {
-            goto done;
-        }
+        memcpy(part_of(state, i, is_checkpoint), tensor->data, bytes);
     }
-    const char *stated = prn__safetensors_metadata(file, "digest");
-    if (stated == NULL || !read_number(file, "step", NULL, &state->step) || !read_number(file, "updates", NULL, &state->updates) ||
+    const char *stated = prn__safetensors_metadata(file, "digest"), *owner = prn__safetensors_metadata(file, "stage");
+    if (stated == NULL || owner == NULL || !read_number(file, "step", NULL, &state->step) || !read_number(file, "updates", NULL, &state->updates) ||
         !read_number(file, "seconds", &state->seconds, NULL) || !read_number(file, "last_loss", &state->last_loss, NULL)) {
-        status = prn_error_set(error, PRN_CORRUPT, "%s: lacks its step, updates or digest", path);
+        status = prn_error_set(error, PRN_CORRUPT, "%s: lacks its stage, step, updates or digest", path);
         goto done;
     }
-    if ((status = state_digest(key, state, with_weights ? state->weights : NULL, digest, error)) != PRN_OK) {
+    if (strcmp(owner, identity) != 0) {
+        status = prn_error_set(error, PRN_CORRUPT, "%s: belongs to another stage, or to this one with other data", path);
+        goto done;
+    }
+    if ((status = state_digest(identity, state, is_checkpoint, digest, error)) != PRN_OK) {
         goto done;
     }
     if (strcmp(stated, digest) != 0) {
-        status = prn_error_set(error, PRN_CORRUPT, "%s: its bytes do not match its digest, or it is another stage's", path);
+        status = prn_error_set(error, PRN_CORRUPT, "%s: its bytes do not match its digest", path);
     }
 done:
     prn__safetensors_close(file);
@@ -224,14 +247,14 @@ static void remove_checkpoints(const char *folder, int64_t keep_from)
     }
 }
 
-prn_status prn__checkpoint_save(const char *folder, const char *key, const prn__stage_state *state, prn_error *error)
+prn_status prn__checkpoint_save(const char *folder, const char *identity, const prn__stage_state *state, prn_error *error)
 {
     int count;
     char *path = checkpoint_path(folder, state->step);
     if (path == NULL) {
         return prn_error_set(error, PRN_NO_MEMORY, "%s: out of memory", folder);
     }
-    prn_status status = state_save(path, key, state, 1, error);
+    prn_status status = state_save(path, identity, state, 1, error);
     prn__free(path);
     if (status != PRN_OK) {
         return prn_error_context(error, status, "saving a checkpoint failed (the one before is intact; free some space and run the same command again)");
@@ -243,7 +266,7 @@ prn_status prn__checkpoint_save(const char *folder, const char *key, const prn__
     return PRN_OK;
 }
 
-prn_status prn__checkpoint_load(const char *folder, const char *key, prn__stage_state *state, int *found, prn_error *error)
+prn_status prn__checkpoint_load(const char *folder, const char *identity, prn__stage_state *state, int *found, prn_error *error)
 {
     int count;
     *found = 0;
@@ -255,14 +278,14 @@ prn_status prn__checkpoint_load(const char *folder, const char *key, prn__stage_
             prn__free(path);
             return prn_error_set(error, PRN_NO_MEMORY, "%s: out of memory", folder);
         }
-        prn_status status = state_load(path, key, 1, state, &problem);
+        prn_status status = state_load(path, identity, 1, state, &problem);
         if (status == PRN_OK && state->step != step) {
             status = prn_error_set(&problem, PRN_CORRUPT, "%s: holds step %" PRId64, path, state->step);
         }
         if (status == PRN_OK) {
             *found = 1;
         } else if (status != PRN_NO_MEMORY) {
-            prn__log(PRN_LOG_WARNING, "a checkpoint is damaged and is left aside, going on from the one before: %s", problem.message);
+            prn__log(PRN_LOG_WARNING, "a checkpoint cannot be used and is left aside, going on from the one before: %s", problem.message);
             (void)snprintf(aside, strlen(path) + 16, "%s.damaged", path);
             (void)rename(path, aside);
         }
@@ -316,6 +339,7 @@ prn_status prn__stage_load(const char *folder, const char *key, const prn__model
 void prn__stage_sweep(const char *folder)
 {
     DIR *directory = opendir(folder);
+    int is_done = 0;
     if (directory == NULL) {
         return;
     }
@@ -327,6 +351,10 @@ void prn__stage_sweep(const char *folder)
             }
             prn__free(path);
         }
+        is_done |= strcmp(entry->d_name, STAGE_FILE) == 0;
     }
     (void)closedir(directory);
+    if (is_done) {
+        remove_checkpoints(folder, INT64_MAX);
+    }
 }

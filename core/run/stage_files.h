@@ -12,6 +12,7 @@
 /* Everything an optimizer step changes. */
 typedef struct prn__stage_state {
     float *weights, *m, *v; /* (flat_elements) each, owned */
+    double *wide;           /* (3 * flat_elements): the same three, unrounded, for devices that keep more than fp32; else NULL; owned */
     int64_t flat_elements;
     int64_t step;           /* updates done in this stage */
     int64_t updates;        /* the optimizer's own count: more than `step` when its state was kept from the parent */
@@ -20,6 +21,8 @@ typedef struct prn__stage_state {
 } prn__stage_state;
 
 prn_status prn__stage_state_init(prn__stage_state *state, int64_t flat_elements, prn_error *error);
+/* Makes room for `wide`; done already is fine. */
+prn_status prn__stage_state_widen(prn__stage_state *state, prn_error *error);
 void prn__stage_state_fini(prn__stage_state *state);
 
 /* Caller frees with prn__free; NULL when out of memory. */
@@ -27,18 +30,19 @@ char *prn__stage_folder(const char *workspace, const char *key);
 /* 1 when a finished stage lies there. [any] */
 int prn__stage_is_done(const char *workspace, const char *key);
 
-/* Saves checkpoint-<step>.safetensors and then removes all but the last two. */
-prn_status prn__checkpoint_save(const char *folder, const char *key, const prn__stage_state *state, prn_error *error);
-/* The latest checkpoint that is whole; `found` 0 when there is none. Damaged ones are logged, moved aside as
+/* Saves checkpoint-<step>.safetensors and then removes all but the last two. `identity` says what the state belongs to: the stage's
+ * key and its data. With `wide`, that is what is saved. */
+prn_status prn__checkpoint_save(const char *folder, const char *identity, const prn__stage_state *state, prn_error *error);
+/* The latest checkpoint that is whole and has this identity, as it was saved: into weights, m and v, or into wide; `found` 0 when there is none. Damaged ones are logged, moved aside as
  * checkpoint-<step>.safetensors.damaged, and the one before is taken. */
-prn_status prn__checkpoint_load(const char *folder, const char *key, prn__stage_state *state, int *found, prn_error *error);
+prn_status prn__checkpoint_load(const char *folder, const char *identity, prn__stage_state *state, int *found, prn_error *error);
 
 /* Writes the model folder, optimizer.safetensors and, last, stage.json (`description`), then removes the checkpoints. */
 prn_status prn__stage_finish(const char *folder, const char *key, const prn__model *model, const prn__stage_state *state, const char *description,
                              prn_error *error);
 /* Weights of a finished stage; with `optimizer` 1 also m, v and updates. */
 prn_status prn__stage_load(const char *folder, const char *key, const prn__model *model, int optimizer, prn__stage_state *state, prn_error *error);
-/* Removes temporary files that a killed process left. */
+/* Removes temporary files that a killed process left, and beside a finished stage its checkpoints. */
 void prn__stage_sweep(const char *folder);
 
 #endif

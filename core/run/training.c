@@ -1,8 +1,8 @@
 /* core/run/training.c: trains one stage, from its parent's weights or its last checkpoint to a finished stage folder.
  *
  * Invariants: the bytes of the finished weights are a function of the stage's key: neither interruptions nor the
- * times at which checkpoints were saved change them. The checkpoint comes first, the ledger second: metrics of
- * steps after the checkpoint that is resumed from are forgotten and made again.
+ * times at which checkpoints were saved change them. The ledger comes first, the checkpoint second: a kill between the two leaves
+ * metrics of steps that are done again, and those are forgotten; the other way round, metrics would be lost.
  */
 #include <inttypes.h>
 #include <jansson.h>
@@ -15,7 +15,8 @@
 #include "base/hash.h"
 #include "base/log.h"
 #include "base/pool.h"
-#include "run/execution.h"
+#include "run/hooks.h"
+#include "run/stage_data.h"
 
 enum { METRIC_BUFFER = 256 };
 static const double FLUSH_EVERY_S = 2.0;
@@ -26,12 +27,10 @@ typedef struct training {
     int32_t index;
     const char *folder;
     char label[256];
-    prn__dataset **datasets; /* one joined, or one a source */
-    prn__loader_source *sources;
-    uint32_t source_count;
-    int64_t **index_losses;  /* (source_count): what indexes lost, (shards * reasons); NULL when nothing */
-    int64_t *flushed_losses; /* (source_count): all losses when last written */
-    prn__loader *loader;
+    char parent_weights[33]; /* digest */
+    char identity[72];       /* of checkpoints: the key and, after a dot, a digest of the data and the parent's weights */
+    prn__stage_data data;
+    prn__hooks *hooks;       /* NULL for a plain stage */
     int64_t first_step;      /* of this attempt */
     prn__step_metric metrics[METRIC_BUFFER];
     size_t metric_count;
@@ -45,143 +44,31 @@ static prn_status no_memory(prn_error *error)
 
 /* ---- data ---------------------------------------------------------------------------------------------------------------- */
 
-prn_status prn__data_digest(prn__execution *x, uint32_t time_step, int *missing, const char **digest, prn_error *error)
-{
-    const prn__manifest *manifest = x->plan->manifest;
-    const prn__manifest_step *step = &manifest->steps[time_step - 1];
-    const prn__shard_list *list = &step->train;
-    prn__dataset *dataset = NULL;
-    char text[33];
-    if (missing != NULL) {
-        *missing = 0;
-    }
-    *digest = x->data_digests[time_step - 1];
-    if (*digest != NULL) {
-        return PRN_OK;
-    }
-    prn__progress progress = {.phase = "index", .label = step->name, .time_step = time_step};
-    prn__execution_report(x, &progress, NULL);
-    prn_status status = prn__dataset_open(manifest, &list, 1, x->cache, &dataset, error);
-    if (status == PRN_OK && missing != NULL && prn__dataset_losses(dataset, -1, PRN__LOSS_SHARD_MISSING) > 0) {
-        *missing = 1;
-        goto done;
-    }
-    if (status == PRN_NOT_FOUND && missing != NULL) {
-        *missing = 1;
-        status = PRN_OK;
-        goto done;
-    }
-    if (status == PRN_OK) {
-        status = prn__dataset_digest(dataset, text, error);
-    }
-    if (status != PRN_OK) {
-        (void)prn_error_context(error, status, "%s: training data of step '%s'", manifest->path, step->name);
-        goto done;
-    }
-    if (list->checksum != NULL && strcasecmp(list->checksum, text) != 0) {
-        status = prn_error_set(error, PRN_CORRUPT, "%s: step '%s' states the checksum %s, and its shards have %s: they were changed or damaged; get them"
-                               " again, or correct the manifest", manifest->path, step->name, list->checksum, text);
-        goto done;
-    }
-    if ((*digest = prn__arena_strdup(&x->memory, text)) == NULL) {
-        status = no_memory(error);
-        goto done;
-    }
-    x->data_digests[time_step - 1] = *digest;
-done:
-    if (dataset != NULL) {
-        prn__dataset_close(dataset);
-    }
-    return status;
-}
-
-static prn_status keep_index_losses(training *t, uint32_t i, prn_error *error)
-{
-    prn__dataset *dataset = t->datasets[i];
-    int64_t shards = prn__dataset_shards(dataset), total = 0;
-    for (int reason = 0; reason < PRN__LOSS_COUNT; reason++) {
-        total += prn__dataset_losses(dataset, -1, (prn__loss_reason)reason);
-    }
-    t->flushed_losses[i] = total;
-    if (total == 0) {
-        return PRN_OK;
-    }
-    t->index_losses[i] = prn__alloc_array((size_t)shards * PRN__LOSS_COUNT, sizeof(int64_t));
-    if (t->index_losses[i] == NULL) {
-        return no_memory(error);
-    }
-    prn_status status = prn__ledger_begin(t->x->ledger, error);
-    for (int64_t shard = 0; shard < shards && status == PRN_OK; shard++) {
-        for (int reason = 0; reason < PRN__LOSS_COUNT && status == PRN_OK; reason++) {
-            int64_t count = prn__dataset_losses(dataset, shard, (prn__loss_reason)reason);
-            t->index_losses[i][shard * PRN__LOSS_COUNT + reason] = count;
-            if (count > 0) {
-                status = prn__ledger_skip(t->x->ledger, t->stage->key, -1, prn__dataset_shard_path(dataset, shard),
-                                          prn__loss_reason_name((prn__loss_reason)reason), count, error);
-            }
-        }
-    }
-    if (status == PRN_OK) {
-        status = prn__ledger_commit(t->x->ledger, error);
-    }
-    prn__ledger_rollback(t->x->ledger);
-    return status;
-}
-
-/* Sources without weights become one dataset. Unweighted ones with sample limits cannot be joined, and are drawn in
- * proportion to what the limits leave. */
-static prn_status open_sources(training *t, prn_error *error)
+/* What a checkpoint belongs to: the stage, its data, and the weights that it started from. */
+static prn_status identify(training *t, prn_error *error)
 {
     const prn__stage *stage = t->stage;
-    const prn__manifest *manifest = t->x->plan->manifest;
     prn_status status = PRN_OK;
-    const prn__shard_list **lists = NULL;
-    int joined = stage->source_count == 1 || stage->sources[0].weight == 0;
-    for (uint32_t i = 0; i < stage->source_count; i++) {
+    char data[33];
+    prn__hasher *hasher = prn__hasher_create();
+    if (hasher == NULL) {
+        return no_memory(error);
+    }
+    for (uint32_t i = 0; i < stage->source_count + stage->memory_source_count && status == PRN_OK; i++) {
         const char *digest;
-        joined = joined && (stage->source_count == 1 || stage->sources[i].max_samples == 0);
-        if ((status = prn__data_digest(t->x, stage->sources[i].time_step, NULL, &digest, error)) != PRN_OK) {
-            return status;
+        const prn__plan_source *source = i < stage->source_count ? &stage->sources[i] : &stage->memory_sources[i - stage->source_count];
+        status = prn__data_digest(t->x, source->time_step, NULL, &digest, error);
+        if (status == PRN_OK) {
+            prn__hasher_field(hasher, "data", digest);
         }
     }
-    t->source_count = joined ? 1 : stage->source_count;
-    t->datasets = prn__alloc_array(t->source_count, sizeof(prn__dataset *));
-    t->sources = prn__alloc_array(t->source_count, sizeof *t->sources);
-    t->index_losses = prn__alloc_array(t->source_count, sizeof(int64_t *));
-    t->flushed_losses = prn__alloc_array(t->source_count, sizeof(int64_t));
-    lists = prn__alloc_array(stage->source_count, sizeof(const prn__shard_list *));
-    if (t->datasets == NULL || t->sources == NULL || t->index_losses == NULL || t->flushed_losses == NULL || lists == NULL) {
-        status = no_memory(error);
-        goto done;
+    if (status == PRN_OK && stage->parent >= 0) {
+        status = prn__stage_note(t->x, &t->x->plan->stages[stage->parent], "weights_digest", t->parent_weights, error);
+        prn__hasher_field(hasher, "parent", t->parent_weights);
     }
-    for (uint32_t i = 0; i < stage->source_count; i++) {
-        lists[i] = &manifest->steps[stage->sources[i].time_step - 1].train;
-    }
-    for (uint32_t i = 0; i < t->source_count; i++) {
-        const prn__plan_source *source = &stage->sources[i];
-        status = prn__dataset_open(manifest, &lists[i], joined ? stage->source_count : 1, t->x->cache, &t->datasets[i], error);
-        if (status != PRN_OK) {
-            (void)prn_error_context(error, status, "training data of %s", t->label);
-            goto done;
-        }
-        int64_t samples = prn__dataset_samples(t->datasets[i]);
-        if (samples < 1) {
-            status = prn_error_set(error, PRN_CORRUPT, "%s: the training data of %s has no usable sample; `perennial data verify` tells why",
-                                   manifest->path, t->label);
-            goto done;
-        }
-        t->sources[i].dataset = t->datasets[i];
-        t->sources[i].max_samples = source->max_samples;
-        if (!joined) {
-            int64_t limited = source->max_samples > 0 && source->max_samples < samples ? source->max_samples : samples;
-            t->sources[i].weight = source->weight > 0 ? source->weight : (double)limited;
-        }
-        if ((status = keep_index_losses(t, i, error)) != PRN_OK) {
-            goto done;
-        }
-    }
-done:
-    prn__free(lists);
+    prn__digest_format(prn__hasher_digest(hasher), data);
+    prn__hasher_destroy(hasher);
+    (void)snprintf(t->identity, sizeof t->identity, "%s.%s", stage->key, data);
     return status;
 }
 
@@ -190,31 +77,6 @@ static uint64_t stage_seed(uint64_t seed, uint32_t time_step)
 {
     uint64_t parts[3] = {0x7374616765ull, seed, time_step};
     return prn__hash_bytes(parts, sizeof parts).low;
-}
-
-static prn_status open_loader(training *t, prn_error *error)
-{
-    const prn__recipe *r = t->x->recipe;
-    const prn__loader_config config = {
-        .sources = t->sources,
-        .source_count = t->source_count,
-        .tokenizer = t->x->tokenizer,
-        .context_length = r->model.text.context_length,
-        .image_side = r->model.vision.image_size,
-        .batch = r->batch,
-        .seed = stage_seed(r->seed, t->stage->time_step),
-        .shuffle = r->shuffle,
-        .with_replacement = r->with_replacement,
-        .window = r->window,
-        .augment = r->augment,
-        .scale_low = r->scale_low,
-        .scale_high = r->scale_high,
-        .bad_policy = t->x->plan->manifest->bad_policy,
-        .threads = r->data_threads,
-        .first_step = t->first_step,
-        .step_count = t->stage->steps - t->first_step,
-    };
-    return prn__loader_create(&config, &t->loader, error);
 }
 
 /* ---- where a stage starts ---------------------------------------------------------------------------------------------------- */
@@ -247,23 +109,27 @@ static prn_status starting_weights(training *t, prn_error *error)
     return status;
 }
 
+prn_status prn__trainer_ready(prn__execution *x, prn_error *error)
+{
+    const prn__recipe *r = x->recipe;
+    const prn__trainer_config config = {.batch = r->batch, .micro_batch = r->micro_batch, .checkpoint = r->checkpointing, .optimizer = r->optimizer};
+    prn_status status = x->trainer == NULL ? prn__trainer_create(x->plan->model, &x->device, &config, &x->trainer, error) : PRN_OK;
+    return status == PRN_OK && prn__trainer_is_wide(x->trainer) ? prn__stage_state_widen(&x->state, error) : status;
+}
+
 static prn_status start(training *t, prn_error *error)
 {
     prn__execution *x = t->x;
-    const prn__recipe *r = x->recipe;
     int found = 0;
     prn_status status = PRN_OK;
     x->loaded_stage = -1;
-    if (x->trainer == NULL) {
-        const prn__trainer_config config = {.batch = r->batch, .micro_batch = r->micro_batch, .checkpoint = r->checkpointing, .optimizer = r->optimizer};
-        status = prn__trainer_create(x->plan->model, &x->device, &config, &x->trainer, error);
-    }
+    status = prn__trainer_ready(x, error);
     if (status == PRN_OK) {
         status = prn__folder_create(t->folder, error);
     }
     if (status == PRN_OK) {
         prn__stage_sweep(t->folder);
-        status = prn__checkpoint_load(t->folder, t->stage->key, &x->state, &found, error);
+        status = prn__checkpoint_load(t->folder, t->identity, &x->state, &found, error);
     }
     if (status == PRN_OK && found && x->state.step > t->stage->steps) {
         status = prn_error_set(error, PRN_CORRUPT, "%s: its checkpoint is at step %" PRId64 " of %" PRId64 "; remove the folder to train it again",
@@ -277,7 +143,10 @@ static prn_status start(training *t, prn_error *error)
         if (found) {
             prn__log(PRN_LOG_INFO, "going on with %s at update %" PRId64 " of %" PRId64, t->label, t->first_step, t->stage->steps);
         }
-        status = prn__trainer_set_state(x->trainer, x->state.weights, x->state.m, x->state.v, x->state.updates, error);
+        const double *wide = x->state.wide;
+        const int64_t n = x->state.flat_elements;
+        status = found && wide != NULL ? prn__trainer_set_wide(x->trainer, wide, wide + n, wide + 2 * n, x->state.updates, error)
+                                       : prn__trainer_set_state(x->trainer, x->state.weights, x->state.m, x->state.v, x->state.updates, error);
     }
     if (status == PRN_OK) {
         status = prn__ledger_forget_after(x->ledger, t->stage->key, t->first_step, error);
@@ -287,31 +156,6 @@ static prn_status start(training *t, prn_error *error)
 
 /* ---- saving ------------------------------------------------------------------------------------------------------------------ */
 
-static prn_status record_losses(training *t, uint32_t i, prn_error *error)
-{
-    prn__dataset *dataset = t->datasets[i];
-    int64_t total = 0, shards = prn__dataset_shards(dataset);
-    prn_status status = PRN_OK;
-    for (int reason = 0; reason < PRN__LOSS_COUNT; reason++) {
-        total += prn__dataset_losses(dataset, -1, (prn__loss_reason)reason);
-    }
-    if (total == t->flushed_losses[i]) {
-        return PRN_OK;
-    }
-    for (int64_t shard = 0; shard < shards && status == PRN_OK; shard++) {
-        for (int reason = 0; reason < PRN__LOSS_COUNT && status == PRN_OK; reason++) {
-            int64_t count = prn__dataset_losses(dataset, shard, (prn__loss_reason)reason);
-            count -= t->index_losses[i] != NULL ? t->index_losses[i][shard * PRN__LOSS_COUNT + reason] : 0;
-            if (count > 0) {
-                status = prn__ledger_skip(t->x->ledger, t->stage->key, t->first_step, prn__dataset_shard_path(dataset, shard),
-                                          prn__loss_reason_name((prn__loss_reason)reason), count, error);
-            }
-        }
-    }
-    t->flushed_losses[i] = total;
-    return status;
-}
-
 static prn_status flush(training *t, int with_losses, const char *state, prn_error *error)
 {
     prn__execution *x = t->x;
@@ -319,8 +163,8 @@ static prn_status flush(training *t, int with_losses, const char *state, prn_err
     if (status == PRN_OK) {
         status = prn__ledger_metrics(x->ledger, t->stage->key, t->metrics, t->metric_count, error);
     }
-    for (uint32_t i = 0; i < t->source_count && with_losses && status == PRN_OK; i++) {
-        status = record_losses(t, i, error);
+    if (status == PRN_OK && with_losses) {
+        status = prn__stage_data_record(&t->data, t->stage->key, t->first_step, error);
     }
     if (status == PRN_OK) {
         status = prn__ledger_stage_state(x->ledger, t->stage->key, state, x->state.seconds, x->state.last_loss, error);
@@ -344,12 +188,15 @@ static prn_status take_state(training *t, prn_error *error)
 
 static prn_status save_checkpoint(training *t, prn_error *error)
 {
-    prn_status status = take_state(t, error);
-    if (status == PRN_OK) {
-        status = prn__checkpoint_save(t->folder, t->stage->key, &t->x->state, error);
-    }
+    prn__stage_state *state = &t->x->state;
+    const int64_t n = state->flat_elements;
+    prn_status status = state->wide != NULL ? prn__trainer_get_wide(t->x->trainer, state->wide, state->wide + n, state->wide + 2 * n, &state->updates, error)
+                                            : take_state(t, error);
     if (status == PRN_OK) {
         status = flush(t, 1, "partial", error);
+    }
+    if (status == PRN_OK) {
+        status = prn__checkpoint_save(t->folder, t->identity, state, error);
     }
     t->last_save = prn__now_s();
     return status;
@@ -368,8 +215,9 @@ static char *describe(const training *t)
         (void)json_array_append_new(data, json_pack("{s:i, s:s, s:I, s:f}", "time_step", (int)step, "digest", x->data_digests[step - 1], "max_samples",
                                                     (json_int_t)stage->sources[i].max_samples, "weight", stage->sources[i].weight));
     }
-    json_t *object = json_pack("{s:s, s:s, s:s, s:s?, s:i, s:I, s:I, s:s, s:f, s:o}", "format", "perennial-stage/1", "perennial", PRN_RELEASE, "key",
-                               stage->key, "parent", stage->parent >= 0 ? x->plan->stages[stage->parent].key : NULL, "time_step",
+    json_t *object = json_pack("{s:s, s:s, s:s, s:s?, s:s?, s:i, s:I, s:I, s:s, s:f, s:o}", "format", "perennial-stage/1", "perennial", PRN_RELEASE,
+                               "key", stage->key, "parent", stage->parent >= 0 ? x->plan->stages[stage->parent].key : NULL, "parent_weights",
+                               stage->parent >= 0 ? t->parent_weights : NULL, "time_step",
                                (int)stage->time_step, "steps", (json_int_t)stage->steps, "samples", (json_int_t)stage->samples, "weights_digest",
                                digest, "seconds", x->state.seconds, "data", data);
     char *text = object != NULL ? json_dumps(object, JSON_INDENT(2) | JSON_REAL_PRECISION(15)) : NULL;
@@ -388,11 +236,14 @@ static prn_status finish(training *t, prn_error *error)
         status = no_memory(error);
     }
     if (status == PRN_OK) {
+        status = flush(t, 1, "partial", error);
+    }
+    if (status == PRN_OK) {
         status = prn__stage_finish(t->folder, t->stage->key, x->plan->model, &x->state, description, error);
     }
     prn__free(description);
     if (status == PRN_OK) {
-        status = flush(t, 1, "done", error);
+        status = prn__ledger_stage_state(x->ledger, t->stage->key, "done", x->state.seconds, x->state.last_loss, error);
     }
     if (status == PRN_OK) {
         t->stage->is_done = 1;
@@ -401,35 +252,53 @@ static prn_status finish(training *t, prn_error *error)
     return status;
 }
 
+prn_status prn__stage_note(prn__execution *x, const prn__stage *stage, const char *field, char target[33], prn_error *error)
+{
+    const char *folder = prn__execution_folder(x, stage);
+    char *file = folder != NULL ? prn__path_join(folder, "stage.json") : NULL, *text = NULL;
+    size_t bytes = 0;
+    target[0] = '\0';
+    if (file == NULL) {
+        return no_memory(error);
+    }
+    prn_status status = prn__file_read(file, 1 << 20, &text, &bytes, error);
+    if (status == PRN_OK) {
+        json_t *object = json_loadb(text, bytes, 0, NULL);
+        const char *value = json_string_value(json_object_get(object, field));
+        if (value != NULL && strlen(value) == 32) {
+            memcpy(target, value, 33);
+        } else {
+            status = prn_error_set(error, PRN_CORRUPT, "%s: is damaged (no `%s`); remove the folder to train the stage again", file, field);
+        }
+        json_decref(object);
+    }
+    prn__free(text);
+    prn__free(file);
+    return status;
+}
+
 prn_status prn__finished_load(prn__execution *x, int32_t index, int optimizer, prn_error *error)
 {
     const prn__stage *stage = &x->plan->stages[index];
     const char *folder = prn__execution_folder(x, stage);
-    char *file = folder != NULL ? prn__path_join(folder, "stage.json") : NULL;
-    char *text = NULL, digest[33];
-    size_t bytes = 0;
-    json_t *object = NULL;
-    prn_status status;
-    if (file == NULL) {
+    char stated[33], digest[33];
+    if (folder == NULL) {
         return no_memory(error);
     }
-    if ((status = prn__stage_load(folder, stage->key, x->plan->model, optimizer, &x->state, error)) != PRN_OK ||
-        (status = prn__file_read(file, 1 << 20, &text, &bytes, error)) != PRN_OK) {
-        goto done;
+    prn_status status = prn__stage_load(folder, stage->key, x->plan->model, optimizer, &x->state, error);
+    if (status == PRN_OK) {
+        status = prn__stage_note(x, stage, "weights_digest", stated, error);
     }
-    object = json_loadb(text, bytes, 0, NULL);
-    const char *stated = json_string_value(json_object_get(object, "weights_digest"));
-    prn__digest_format(prn__hash_bytes(x->state.weights, (size_t)x->state.flat_elements * sizeof(float)), digest);
-    if (stated == NULL || strcmp(stated, digest) != 0) {
-        status = prn_error_set(error, PRN_CORRUPT, "%s: the weights are not those that were saved there; remove the folder to train the stage again", folder);
+    if (status == PRN_OK) {
+        prn__digest_format(prn__hash_bytes(x->state.weights, (size_t)x->state.flat_elements * sizeof(float)), digest);
+        if (strcmp(stated, digest) != 0) {
+            status = prn_error_set(error, PRN_CORRUPT, "%s: the weights are not those that were saved there; remove the folder to train the stage again",
+                                   folder);
+        }
     }
-done:
     if (status == PRN_OK) {
         x->loaded_stage = index;
     }
-    json_decref(object);
-    prn__free(text);
-    prn__free(file);
     return status;
 }
 
@@ -464,16 +333,19 @@ static prn_status one_step(training *t, prn_error *error)
     prn__execution *x = t->x;
     const int64_t step = x->state.step;
     const double rate = (double)t->stage->rates[step], begin = prn__now_s();
-    const prn__batch *batch = NULL;
+    const prn__batch *batch = NULL, *memory = NULL;
     double wait_s = 0;
     prn__step_result result;
     memset(&result, 0, sizeof result);
-    prn_status status = prn__loader_next(t->loader, &batch, &wait_s, error);
+    prn_status status = prn__loader_next(t->data.loader, &batch, &wait_s, error);
     if (status == PRN_END) {
         status = prn_error_set(error, PRN_INTERNAL, "the data ended at update %" PRId64 " of %" PRId64 " of %s", step, t->stage->steps, t->label);
     }
     if (status == PRN_OK) {
-        status = prn__trainer_step(x->trainer, batch, rate, &result, error);
+        status = t->hooks != NULL ? prn__hooks_next_memory(t->hooks, step, &memory, error) : PRN_OK;
+    }
+    if (status == PRN_OK) {
+        status = prn__trainer_step_with(x->trainer, batch, memory, rate, &result, error);
     }
     if (status != PRN_OK) {
         if (status == PRN_NUMERIC) {
@@ -540,13 +412,28 @@ prn_status prn__stage_train(prn__execution *x, int32_t index, prn_error *error)
     t->stage = &x->plan->stages[index];
     t->folder = prn__execution_folder(x, t->stage);
     (void)prn__stage_label(x->plan, t->stage, t->label, sizeof t->label);
-    prn_status status = t->folder != NULL ? start(t, error) : no_memory(error);
+    prn_status status = t->folder != NULL ? identify(t, error) : no_memory(error);
+    if (status == PRN_OK) {
+        status = prn__stage_data_open(x, t->stage->sources, t->stage->source_count, t->label, &t->data, error);
+    }
+    if (status == PRN_OK) {
+        status = start(t, error);
+    }
+    if (status == PRN_OK) {
+        status = prn__stage_data_record_index(&t->data, t->stage->key, error);
+    }
     if (status == PRN_OK) {
         x->samples_left -= t->first_step * x->recipe->batch;
-        status = open_sources(t, error);
     }
     if (status == PRN_OK && t->first_step < t->stage->steps) {
-        status = open_loader(t, error);
+        status = prn__stage_data_start(&t->data, stage_seed(x->recipe->seed, t->stage->time_step), x->recipe->batch, t->first_step,
+                                       t->stage->steps - t->first_step, error);
+    }
+    if (status == PRN_OK && t->stage->hooks != 0 && t->first_step < t->stage->steps) {
+        status = prn__hooks_open(x, t->stage, &t->hooks, error);
+        if (status == PRN_OK) {
+            status = prn__hooks_train(t->hooks, t->first_step, error);
+        }
     }
     if (status == PRN_OK) {
         status = loop(t, error);
@@ -555,25 +442,12 @@ prn_status prn__stage_train(prn__execution *x, int32_t index, prn_error *error)
             (void)flush(t, 0, "partial", &ignored);
         }
     }
-    if (t->loader != NULL) {
-        prn__loader_destroy(t->loader); /* before `finish`: no worker counts a loss after it was written */
-        t->loader = NULL;
-    }
+    prn__stage_data_stop(&t->data); /* before `finish`: no worker counts a loss after it was written */
+    prn__hooks_close(t->hooks);
     if (status == PRN_OK) {
         status = finish(t, error);
     }
-    for (uint32_t i = 0; i < t->source_count; i++) {
-        if (t->datasets != NULL && t->datasets[i] != NULL) {
-            prn__dataset_close(t->datasets[i]);
-        }
-        if (t->index_losses != NULL) {
-            prn__free(t->index_losses[i]);
-        }
-    }
-    prn__free(t->datasets);
-    prn__free(t->sources);
-    prn__free(t->index_losses);
-    prn__free(t->flushed_losses);
+    prn__stage_data_close(&t->data);
     prn__free(t);
     return status;
 }

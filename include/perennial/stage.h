@@ -86,7 +86,8 @@ typedef struct prn_stage {
     prn_status (*data_gradient)(void *self, prn_vector *target, double *loss, prn_error *error);
     /* change_gradient: the same on this update's memory batch. [orchestrator] */
     prn_status (*memory_gradient)(void *self, prn_vector *target, double *loss, prn_error *error);
-    /* finish: headline score of `weights` on the evaluation set `set` of a time step; declared as finish_scores. [orchestrator] */
+    /* finish: headline score of `weights` on the evaluation set `set` of a time step; declared as
+     * finish_scores and finish_set. [orchestrator] */
     prn_status (*score)(void *self, const prn_vector *weights, uint32_t time_step, const char *set, double *score, prn_error *error);
     /* finish: a number that the stage's record shows, such as a coefficient that was chosen. [orchestrator] */
     prn_status (*note)(void *self, const char *name, double value, prn_error *error);

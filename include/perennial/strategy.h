@@ -73,7 +73,8 @@ typedef struct prn_stage_request {
     uint32_t evaluate;        /* which weights of this time step are scored: PRN_WEIGHTS_DEPLOYED or PRN_WEIGHTS_TRAINED */
     int64_t memory_batch;     /* samples in it, 0 for none, at most the recipe's batch */
     int64_t finish_gradient_batches; /* how often `finish` calls data_gradient */
-    int64_t finish_scores;    /* how often `finish` calls score, in passes over one time step's set */
+    int64_t finish_scores;    /* how often `finish` scores the set `finish_set` of each time step so far */
+    const char *finish_set;   /* name of an evaluation set; the strategy's, while the instance lives */
 } prn_stage_request;
 
 typedef struct prn_strategy {

@@ -1,10 +1,10 @@
--- perennial.schedules: more learning-rate schedules, as plain functions of (step, total, time_step).
+-- perennial.schedules: more learning-rate schedules, as plain functions of (step, total, time_step, fresh).
 --
 --   local schedules = require "perennial.schedules"
 --   schedule = schedules.linear { peak = 1e-3, warmup = 50 }
 --
--- `step` counts from 0, `total` is the number of updates of the stage, `time_step` counts from 1. They are also examples: a
--- recipe may define its own in the same way.
+-- `step` counts from 0, `total` is the number of updates of the stage, `time_step` counts from 1, `fresh` is true for stages that
+-- start from random weights or `init`. They are also examples: a recipe may define its own in the same way.
 
 local schedules = {}
 
@@ -32,17 +32,17 @@ local function options(given, defaults, name)
   return merged
 end
 
--- Warm-up as everywhere: linear, reaching the peak at update `warmup`; `later_warmup` from the second time step on.
-local function warmed(o, time_step)
-  if time_step > 1 then return o.later_warmup end
-  return o.warmup
+-- Warm-up as everywhere: linear, reaching the peak at update `warmup`; `later_warmup` when a stage goes on from earlier weights.
+local function warmed(o, fresh)
+  if fresh then return o.warmup end
+  return o.later_warmup
 end
 
 -- From the peak to `final` in a straight line.
 function schedules.linear(given)
   local o = options(given, { peak = 0, final = 0, warmup = 0, later_warmup = 0 }, "linear")
-  return function(step, total, time_step)
-    local w = warmed(o, time_step)
+  return function(step, total, _, fresh)
+    local w = warmed(o, fresh)
     if step < w then return o.peak * (step + 1) / w end
     return o.final + (o.peak - o.final) * (1 - (step - w) / math.max(total - w, 1))
   end
@@ -51,8 +51,8 @@ end
 -- peak * sqrt(offset / (offset + step)), after the warm-up.
 function schedules.inverse_sqrt(given)
   local o = options(given, { peak = 0, offset = 1000, warmup = 0, later_warmup = 0 }, "inverse_sqrt")
-  return function(step, _, time_step)
-    local w = warmed(o, time_step)
+  return function(step, _, _, fresh)
+    local w = warmed(o, fresh)
     if step < w then return o.peak * (step + 1) / w end
     return o.peak * math.sqrt(o.offset / (o.offset + step - w))
   end
@@ -64,8 +64,8 @@ function schedules.warmup_stable_decay(given)
   if o.shape ~= "linear" and o.shape ~= "sqrt" then
     error("schedules.warmup_stable_decay: `shape` is \"linear\" or \"sqrt\"", 2)
   end
-  return function(step, total, time_step)
-    local w = warmed(o, time_step)
+  return function(step, total, _, fresh)
+    local w = warmed(o, fresh)
     if step < w then return o.peak * (step + 1) / w end
     local start = total - math.floor(total * o.decay)
     if step < start then return o.peak end

@@ -1,0 +1,278 @@
+/* core/report/plan_report.c: see plan_report.h. */
+#include "report/plan_report.h"
+
+#include <dirent.h>
+#include <inttypes.h>
+#include <string.h>
+
+#include "report/json.h"
+#include "report/table.h"
+#include "run/stage_files.h"
+
+static int has_checkpoint(const char *folder)
+{
+    DIR *entries = opendir(folder);
+    const struct dirent *entry;
+    int found = 0;
+    while (entries != NULL && !found && (entry = readdir(entries)) != NULL) {
+        size_t length = strlen(entry->d_name);
+        found = strncmp(entry->d_name, "checkpoint-", 11) == 0 && length > 12 && strcmp(entry->d_name + length - 12, ".safetensors") == 0;
+    }
+    if (entries != NULL) {
+        (void)closedir(entries);
+    }
+    return found;
+}
+
+const char *prn__stage_state_name(const prn__plan *plan, const prn__stage *stage)
+{
+    if (stage->is_done) {
+        return "done";
+    }
+    char *folder = prn__stage_folder(plan->recipe->workspace, stage->key);
+    int is_partial = folder != NULL && has_checkpoint(folder);
+    prn__free(folder);
+    return is_partial ? "partial" : "missing";
+}
+
+typedef struct plan_totals {
+    double forward_macs, total_macs;
+    int64_t samples;
+    uint32_t done;
+} plan_totals;
+
+static plan_totals totals_of(const prn__plan *plan)
+{
+    plan_totals t = {0};
+    for (uint32_t i = 0; i < plan->stage_count; i++) {
+        t.forward_macs += plan->stages[i].forward_macs;
+        t.total_macs += plan->stages[i].total_macs;
+        t.samples += plan->stages[i].samples;
+        t.done += plan->stages[i].is_done ? 1 : 0;
+    }
+    return t;
+}
+
+/* ---- text ------------------------------------------------------------------------------------------------------------------ */
+
+static void print_head(const prn__plan *plan, prn__text *target)
+{
+    const prn__recipe *r = plan->recipe;
+    char a[32], b[32], c[32];
+    prn__table *table = prn__table_create();
+    prn__table_column(table, "", 'l');
+    prn__table_column(table, "", 'l');
+    prn__table_cell(table, "stream");
+    prn__table_cell(table, "%s, %u time steps (%s)", plan->manifest->name, plan->step_count, r->manifest_path);
+    prn__table_cell(table, "model");
+    prn__table_cell(table, "%s, %s parameters, %s forward MACs a sample%s%s", r->model.name, prn__format_si((double)plan->model->elements, a, sizeof a),
+                    prn__format_si(plan->image_macs + plan->text_macs, b, sizeof b), r->init != NULL ? ", starts from " : "", r->init != NULL ? r->init : "");
+    int64_t updates = r->budget_unit == PRN__BUDGET_STEPS ? r->budget : r->budget / (r->batch > 0 ? r->batch : 1);
+    prn__table_cell(table, "budget");
+    prn__table_cell(table, "%s updates of %s samples a time step of cost 1", prn__format_count(updates, a, sizeof a),
+                    prn__format_count(r->batch, b, sizeof b));
+    prn__table_cell(table, "backend");
+    prn__table_cell(table, "%s", r->backend);
+    prn__table_cell(table, "workspace");
+    prn__table_cell(table, "%s", r->workspace);
+    plan_totals t = totals_of(plan);
+    prn__table_cell(table, "cost");
+    prn__table_cell(table, "%s forward MACs, %s with backward, %s samples, each stage counted once", prn__format_si(t.forward_macs, a, sizeof a),
+                    prn__format_si(t.total_macs, b, sizeof b), prn__format_count(t.samples, c, sizeof c));
+    prn__text_printf(target, "plan '%s' (%s)\n", r->name, r->path);
+    prn__table_print(table, 2, target);
+    prn__table_destroy(table);
+}
+
+static void print_strategies(const prn__plan *plan, prn__text *target)
+{
+    prn__table *table = prn__table_create();
+    prn__table_column(table, "forward MACs", 'l');
+    for (uint32_t t = 0; t < plan->step_count; t++) {
+        prn__table_column(table, plan->manifest->steps[t].name, 'r');
+    }
+    static const char *const heads[] = {"all", "with backward", "samples"};
+    for (size_t i = 0; i < sizeof heads / sizeof heads[0]; i++) {
+        prn__table_column(table, heads[i], 'r');
+    }
+    for (size_t s = 0; s < plan->recipe->strategy_count; s++) {
+        const prn__plan_line *line = &plan->lines[s];
+        prn__table_cell(table, "%s", line->label);
+        for (uint32_t t = 0; t < plan->step_count; t++) {
+            prn__table_si(table, line->step_forward_macs[t]);
+        }
+        prn__table_si(table, line->forward_macs);
+        prn__table_si(table, line->total_macs);
+        prn__table_count(table, line->samples);
+    }
+    prn__text_puts(target, "\n");
+    prn__table_print(table, 2, target);
+    prn__table_destroy(table);
+}
+
+/* "1993, 1995 (at most 500)": whole ranges are shortened to "1993 .. 2016". */
+static void source_text(const prn__plan *plan, const prn__stage *stage, prn__text *text)
+{
+    const prn__manifest_step *steps = plan->manifest->steps;
+    uint32_t n = stage->source_count;
+    if ((stage->hooks & PRN_HOOK_FINISH) != 0) {
+        prn__text_printf(text, "finishes #%d", stage->parent + 1);
+        return;
+    }
+    int is_range = n > 2;
+    for (uint32_t i = 0; i < n; i++) {
+        const prn__plan_source *s = &stage->sources[i];
+        is_range = is_range && s->max_samples == 0 && s->weight == 0 && (i == 0 || s->time_step == stage->sources[i - 1].time_step + 1);
+    }
+    if (is_range) {
+        prn__text_printf(text, "%s .. %s", steps[stage->sources[0].time_step - 1].name, steps[stage->sources[n - 1].time_step - 1].name);
+        return;
+    }
+    for (uint32_t i = 0; i < n; i++) {
+        const prn__plan_source *s = &stage->sources[i];
+        prn__text_printf(text, "%s%s", i > 0 ? ", " : "", steps[s->time_step - 1].name);
+        if (s->max_samples > 0) {
+            prn__text_printf(text, " (at most %" PRId64 ")", s->max_samples);
+        }
+        if (s->weight > 0) {
+            prn__text_printf(text, " (weight %g)", s->weight);
+        }
+    }
+}
+
+static void print_stages(const prn__plan *plan, prn__text *target)
+{
+    static const char *const heads[] = {"#", "key", "state", "step", "from", "data", "updates", "samples", "forward MACs", "used by"};
+    static const char aligns[] = {'r', 'l', 'l', 'l', 'l', 'l', 'r', 'r', 'r', 'l'};
+    prn__table *table = prn__table_create();
+    for (size_t i = 0; i < sizeof heads / sizeof heads[0]; i++) {
+        prn__table_column(table, heads[i], aligns[i]);
+    }
+    for (uint32_t i = 0; i < plan->stage_count; i++) {
+        const prn__stage *stage = &plan->stages[i];
+        prn__text data, users;
+        prn__text_init(&data);
+        prn__text_init(&users);
+        source_text(plan, stage, &data);
+        for (uint32_t u = 0; u < stage->used_by_count; u++) {
+            prn__text_printf(&users, "%s%s", u > 0 ? ", " : "", stage->used_by[u]);
+        }
+        target->failed |= data.failed | users.failed;
+        prn__table_cell(table, "%u", i + 1);
+        prn__table_cell(table, "%.10s", stage->key);
+        prn__table_cell(table, "%s", prn__stage_state_name(plan, stage));
+        prn__table_cell(table, "%s", plan->manifest->steps[stage->time_step - 1].name);
+        if (stage->parent >= 0) {
+            prn__table_cell(table, "#%d", stage->parent + 1);
+        } else {
+            prn__table_cell(table, "%s", plan->recipe->init != NULL ? "init" : "random");
+        }
+        prn__table_cell(table, "%s", data.data != NULL ? data.data : "");
+        prn__table_count(table, stage->steps);
+        prn__table_count(table, stage->samples);
+        prn__table_si(table, stage->forward_macs);
+        prn__table_cell(table, "%s", users.data != NULL ? users.data : "");
+        prn__text_fini(&data);
+        prn__text_fini(&users);
+    }
+    uint32_t done = totals_of(plan).done;
+    prn__text_printf(target, "\n%u stages, %u done\n", plan->stage_count, done);
+    prn__table_print(table, 2, target);
+    prn__table_destroy(table);
+}
+
+void prn__plan_print(const prn__plan *plan, prn__text *target)
+{
+    print_head(plan, target);
+    print_strategies(plan, target);
+    print_stages(plan, target);
+}
+
+/* ---- JSON ------------------------------------------------------------------------------------------------------------------ */
+
+static void put_cost(prn__json *json, json_t *object, double forward_macs, double total_macs, int64_t samples)
+{
+    prn__json_real(json, object, "forward_macs", forward_macs);
+    prn__json_real(json, object, "total_macs", total_macs);
+    prn__json_integer(json, object, "samples", samples);
+}
+
+static void put_line(prn__json *json, json_t *strategies, const prn__plan *plan, const prn__plan_line *line)
+{
+    json_t *object = prn__json_object(json, strategies, line->label);
+    prn__json_string(json, object, "strategy", line->strategy);
+    prn__json_parsed(json, object, "options", line->options);
+    put_cost(json, object, line->forward_macs, line->total_macs, line->samples);
+    json_t *steps = prn__json_array(json, object, "steps");
+    for (uint32_t t = 0; t < plan->step_count; t++) {
+        const prn__stage *stage = &plan->stages[line->stages[t]];
+        json_t *step = prn__json_object(json, steps, NULL);
+        prn__json_integer(json, step, "time_step", t + 1);
+        prn__json_string(json, step, "name", plan->manifest->steps[t].name);
+        prn__json_string(json, step, "stage", stage->key);
+        prn__json_string(json, step, "trained", plan->stages[line->trained[t]].key);
+        prn__json_integer(json, step, "updates", plan->stages[line->trained[t]].steps);
+        put_cost(json, step, line->step_forward_macs[t], line->step_total_macs[t], line->step_samples[t]);
+    }
+}
+
+static void put_stage(prn__json *json, json_t *stages, const prn__plan *plan, const prn__stage *stage)
+{
+    json_t *object = prn__json_object(json, stages, NULL);
+    prn__json_string(json, object, "key", stage->key);
+    json_t *users = prn__json_array(json, object, "used_by");
+    for (uint32_t u = 0; u < stage->used_by_count; u++) {
+        prn__json_string(json, users, NULL, stage->used_by[u]);
+    }
+    prn__json_string(json, object, "state", prn__stage_state_name(plan, stage));
+    prn__json_integer(json, object, "time_step", stage->time_step);
+    prn__json_string(json, object, "name", plan->manifest->steps[stage->time_step - 1].name);
+    prn__json_string(json, object, "parent", stage->parent >= 0 ? plan->stages[stage->parent].key : NULL);
+    prn__json_boolean(json, object, "keep_optimizer", stage->keep_optimizer);
+    prn__json_integer(json, object, "updates", stage->steps);
+    put_cost(json, object, stage->forward_macs, stage->total_macs, stage->samples);
+    json_t *sources = prn__json_array(json, object, "sources");
+    for (uint32_t i = 0; i < stage->source_count; i++) {
+        json_t *source = prn__json_object(json, sources, NULL);
+        prn__json_integer(json, source, "time_step", stage->sources[i].time_step);
+        prn__json_string(json, source, "name", plan->manifest->steps[stage->sources[i].time_step - 1].name);
+        prn__json_integer(json, source, "samples", stage->sources[i].samples);
+        prn__json_integer(json, source, "max_samples", stage->sources[i].max_samples);
+        prn__json_real(json, source, "weight", stage->sources[i].weight);
+    }
+}
+
+void prn__plan_json(const prn__plan *plan, prn__text *target)
+{
+    const prn__recipe *r = plan->recipe;
+    prn__json json = {0};
+    json_t *root = prn__json_object(&json, NULL, NULL);
+    prn__json_string(&json, root, "name", r->name);
+    prn__json_string(&json, root, "recipe", r->path);
+    prn__json_string(&json, root, "workspace", r->workspace);
+    prn__json_string(&json, root, "stream", plan->manifest->name);
+    prn__json_string(&json, root, "manifest", r->manifest_path);
+    prn__json_string(&json, root, "backend", r->backend);
+    prn__json_integer(&json, root, "seed", (int64_t)r->seed);
+    prn__json_integer(&json, root, "batch", r->batch);
+    json_t *names = prn__json_array(&json, root, "time_steps");
+    for (uint32_t t = 0; t < plan->step_count; t++) {
+        prn__json_string(&json, names, NULL, plan->manifest->steps[t].name);
+    }
+    json_t *model = prn__json_object(&json, root, "model");
+    prn__json_string(&json, model, "name", r->model.name);
+    prn__json_integer(&json, model, "parameters", plan->model->elements);
+    prn__json_real(&json, model, "image_macs", plan->image_macs);
+    prn__json_real(&json, model, "text_macs", plan->text_macs);
+    json_t *strategies = prn__json_object(&json, root, "strategies");
+    for (size_t s = 0; s < r->strategy_count; s++) {
+        put_line(&json, strategies, plan, &plan->lines[s]);
+    }
+    json_t *stages = prn__json_array(&json, root, "stages");
+    for (uint32_t i = 0; i < plan->stage_count; i++) {
+        put_stage(&json, stages, plan, &plan->stages[i]);
+    }
+    plan_totals t = totals_of(plan);
+    put_cost(&json, root, t.forward_macs, t.total_macs, t.samples);
+    prn__json_finish(&json, root, target);
+}
