@@ -138,7 +138,7 @@ static void compare_checksum(const check *c, const prn__shard_list *list, prn__v
 {
     prn_error error = PRN_ERROR_INIT;
     prn_status status = prn__dataset_digest(c->dataset, report->digest, &error);
-    if (status != PRN_OK) { /* a shard is missing: counted among the losses */
+    if (status != PRN_OK || report->losses[PRN__LOSS_SHARD_MISSING] > 0) { /* no checksum of half a list: it could end up in a manifest */
         report->digest[0] = '\0';
         report->checksum = list != NULL && list->checksum != NULL ? PRN__CHECKSUM_DIFFERS : PRN__CHECKSUM_NOT_STATED;
     } else if (list != NULL && list->checksum != NULL) {

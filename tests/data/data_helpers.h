@@ -108,6 +108,14 @@ static inline uint64_t random_below(uint64_t *state, uint64_t limit)
     return next_random(state) % limit;
 }
 
+/* Statements of their own: C leaves open which operand draws first. */
+static inline void flip_bit(uint8_t *data, size_t reach, uint64_t *state)
+{
+    size_t at = (size_t)random_below(state, reach);
+    unsigned bit = (unsigned)random_below(state, 8);
+    data[at] ^= (uint8_t)(1u << bit);
+}
+
 /* ---- tar headers ---- */
 
 static inline void fix_checksum(uint8_t *header)

@@ -145,24 +145,26 @@ static void absurd_image(uint8_t *image, size_t size, uint64_t *random)
 static const char *damage(uint8_t *data, size_t *bytes, int kind, uint64_t *random)
 {
     size_t size, at = pick_member(data, *bytes, random, &size);
+    uint64_t shift, value;
     char octal[32];
     switch (kind) {
     case 0: /* flipped bits anywhere */
         for (uint64_t n = 1 + random_below(random, 20); n > 0; n--) {
-            data[random_below(random, *bytes)] ^= (uint8_t)(1u << random_below(random, 8));
+            flip_bit(data, *bytes, random);
         }
         return "flipped bits";
     case 1: /* cut anywhere */
         *bytes = (size_t)random_below(random, *bytes);
         return "cut";
     case 2: /* another size in a header that is otherwise whole */
-        (void)snprintf(octal, sizeof octal, "%011llo",
-                       (unsigned long long)(random_below(random, 2) != 0 ? random_below(random, size * 4 + 1024)
-                                                                         : next_random(random) >> (31 + random_below(random, 33))));
+        shift = 31 + random_below(random, 33); /* one draw a statement: C leaves the order of operands open */
+        value = random_below(random, 2) != 0 ? random_below(random, size * 4 + 1024) : next_random(random) >> shift;
+        (void)snprintf(octal, sizeof octal, "%011llo", (unsigned long long)value);
         memcpy(data + at + 124, octal, 11);
         if (random_below(random, 4) == 0) {
             data[at + 124] = (uint8_t)(0x80 | (random_below(random, 2) != 0 ? next_random(random) : 0));
-            put_be(data + at + 128, next_random(random) >> random_below(random, 64), 8);
+            shift = random_below(random, 64);
+            put_be(data + at + 128, next_random(random) >> shift, 8);
         }
         fix_checksum(data + at);
         return "size in a header";

@@ -292,7 +292,8 @@ static void test_hostile(void **state)
         char text[sizeof good_text];
         memcpy(text, good_text, sizeof text);
         for (uint64_t n = 1 + random_below(&random, 3); n > 0; n--) {
-            text[random_below(&random, sizeof text - 1)] = (char)(random_below(&random, 2) != 0 ? "{}[]:,&*#-\n \"'0"[random_below(&random, 15)] : (char)next_random(&random));
+            size_t at = (size_t)random_below(&random, sizeof text - 1);
+            text[at] = random_below(&random, 2) != 0 ? "{}[]:,&*#-\n \"'0"[random_below(&random, 15)] : (char)next_random(&random);
         }
         test_write(in_folder("hostile.yaml"), text, sizeof text - 1);
         error = (prn_error)PRN_ERROR_INIT;

@@ -272,7 +272,7 @@ static void test_flipped_bits(void **state)
             memcpy(copy, data, bytes);
             size_t reach = i % 2 == 0 && bytes > 64 ? 64 : bytes; /* half of the damage is in the headers */
             for (uint64_t n = 1 + random_below(&random, 4); n > 0; n--) {
-                copy[random_below(&random, reach)] ^= (uint8_t)(1u << random_below(&random, 8));
+                flip_bit(copy, reach, &random);
             }
             prn_status status = prn__image_decode(copy, bytes, &image, &error);
             if (status != PRN_OK) {

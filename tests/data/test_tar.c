@@ -506,10 +506,13 @@ static void test_random_damage(void **state)
         memcpy(copy, tar.data, tar.bytes);
         for (uint64_t n = 1 + random_below(&random, 3); n > 0; n--) {
             size_t block = (size_t)random_below(&random, tar.bytes / 512);
+            uint64_t size;
             switch (random_below(&random, 4)) {
-            case 0: copy[block * 512 + random_below(&random, 512)] = (uint8_t)next_random(&random); break;
+            case 0: flip_bit(copy + block * 512, 512, &random); break;
             case 1: /* a whole header with another size */
-                (void)snprintf((char *)copy + block * 512 + 124, 12, "%011llo", (unsigned long long)(next_random(&random) >> (31 + random_below(&random, 33))));
+                size = next_random(&random);
+                size >>= 31 + random_below(&random, 33);
+                (void)snprintf((char *)copy + block * 512 + 124, 12, "%011llo", (unsigned long long)size);
                 fix_checksum(copy + block * 512);
                 break;
             case 2: /* of another type */
