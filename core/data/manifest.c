@@ -150,6 +150,7 @@ static prn_status take_shards(const reader *r, const yaml_node_t *pattern, const
 {
     prn_error detail = PRN_ERROR_INIT;
     list->samples = -1;
+    list->about = -1;
     prn_status status = take_text(r, pattern, &list->pattern);
     if (status == PRN_OK) {
         status = prn__brace_expand(list->pattern, MAX_SHARDS - r->totals->shards, count_item, &list->shard_count, &detail);
@@ -243,16 +244,20 @@ static prn_status take_step(const reader *r, const yaml_node_t *node, prn__manif
         {"shards", YAML_SCALAR_NODE, "a path, braces allowed", 1, NULL},
         {"samples", YAML_SCALAR_NODE, "a number", 0, NULL},
         {"checksum", YAML_SCALAR_NODE, "32 hexadecimal digits", 0, NULL},
+        {"about", YAML_SCALAR_NODE, "a number", 0, NULL},
     };
     prn_status status = take_keys(r, node, "a time step", keys, 3);
     if (status == PRN_OK) {
         status = take_text(r, keys[0].value, &step->name);
     }
     if (status == PRN_OK) {
-        status = take_keys(r, keys[1].value, "'train'", train, 3);
+        status = take_keys(r, keys[1].value, "'train'", train, 4);
     }
     if (status == PRN_OK) {
         status = take_shards(r, train[0].value, train[1].value, train[2].value, &step->train);
+    }
+    if (status == PRN_OK) {
+        status = take_number(r, train[3].value, "about", 0, &step->train.about);
     }
     if (status == PRN_OK && keys[2].value != NULL) {
         size_t count = item_count(keys[2].value);

@@ -27,6 +27,7 @@ typedef struct prn__shard_list {
     const char *pattern;     /* as written; may hold brace ranges; relative to the root */
     int64_t shard_count;     /* how many files the pattern names */
     int64_t samples;         /* stated count; -1 when not stated */
+    int64_t about;           /* training: a rough count for planning while the shards are not there; never checked; -1 when not stated */
     const char *checksum;    /* stated digest of the shards' XXH3-128 digests in order, as prn__dataset_digest gives it (32 hex digits), or NULL */
 } prn__shard_list;
 

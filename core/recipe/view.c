@@ -125,10 +125,10 @@ static const char *suggestion(const prn__view *view, const char *key, char *targ
     return prn__suggest_text(key, names, count, target, bytes);
 }
 
+/* "takes none", "takes peak, warmup" */
 static const char *known_keys(const prn__view *view, char *target, size_t bytes)
 {
-    size_t used = 0;
-    target[0] = '\0';
+    size_t used = (size_t)snprintf(target, bytes, "takes %s", view->count + view->more_count == 0 ? "none" : "");
     for (uint32_t i = 0; i < view->count + view->more_count; i++) {
         const char *name = i < view->count ? at(view->fields, i)->name : at(view->more, i - view->count)->name;
         int more = snprintf(target + used, bytes - used, "%s%s", i > 0 ? ", " : "", name);
@@ -150,12 +150,12 @@ void prn__view_check_keys(const prn__view *view)
         while (lua_next(L, view->index) != 0) {
             lua_pop(L, 1);
             if (lua_type(L, -1) != LUA_TSTRING) {
-                prn__raise(L, PRN_INVALID, view->file, view->line, "%s has a value without a key; write key = value (keys: %s)", view->what,
+                prn__raise(L, PRN_INVALID, view->file, view->line, "%s has a value without a key; write key = value (it %s)", view->what,
                            known_keys(view, keys, sizeof keys));
             }
             const char *key = lua_tostring(L, -1);
             if (prn__view_field(view, key) == NULL) {
-                prn__raise(L, PRN_INVALID, view->file, prn__view_line(view, key), "%s has no key '%.100s'%s; its keys are %s", view->what, key,
+                prn__raise(L, PRN_INVALID, view->file, prn__view_line(view, key), "%s has no key '%.100s'%s; it %s", view->what, key,
                            suggestion(view, key, hint, sizeof hint), known_keys(view, keys, sizeof keys));
             }
         }
@@ -172,7 +172,7 @@ void prn__view_check_keys(const prn__view *view)
         char key[128];
         (void)snprintf(key, sizeof key, "%.*s", (int)strcspn(rest, "."), rest);
         if (prn__view_field(view, key) == NULL) {
-            prn__raise(L, PRN_INVALID, NULL, 0, "--set %.200s=%.200s: %s has no key '%s'%s; its keys are %s", name, view->host->settings[i].value,
+            prn__raise(L, PRN_INVALID, NULL, 0, "--set %.200s=%.200s: %s has no key '%s'%s; it %s", name, view->host->settings[i].value,
                        view->what, key, suggestion(view, key, hint, sizeof hint), known_keys(view, keys, sizeof keys));
         }
     }

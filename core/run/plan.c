@@ -9,6 +9,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "base/file.h"
 #include "base/log.h"
 #include "data/dataset.h"
 #include "run/record.h"
@@ -463,7 +464,28 @@ static prn_status open_strategies(planner *p, prn_error *error)
     return PRN_OK;
 }
 
-/* Counts come from the manifest; only what it leaves out is counted in the data. */
+static prn_status first_only(void *context, const char *item, prn_error *error)
+{
+    char **first = context;
+    (void)error;
+    *first = prn__strdup(item);
+    return PRN_END;
+}
+
+/* 1 when the first shard of a list is there: the rough count is for data that one does not have. */
+static int has_data(const prn__manifest *manifest, const prn__shard_list *list)
+{
+    prn_error ignored = PRN_ERROR_INIT;
+    char *first = NULL;
+    (void)prn__brace_expand(list->pattern, INT64_MAX, first_only, &first, &ignored);
+    char *path = first != NULL ? prn__path_join(manifest->root, first) : NULL;
+    int found = path != NULL && prn__file_exists(path);
+    prn__free(path);
+    prn__free(first);
+    return found;
+}
+
+/* Counts come from the manifest; what it leaves out is counted in the data, or, without data, taken as it says roughly. */
 static prn_status make_time_line(planner *p, prn_error *error)
 {
     const prn__manifest *manifest = p->plan->manifest;
@@ -476,7 +498,9 @@ static prn_status make_time_line(planner *p, prn_error *error)
     for (size_t t = 0; t < count; t++) {
         const prn__manifest_step *step = &manifest->steps[t];
         int64_t samples = step->train.samples;
-        if (samples < 0) {
+        if (samples < 0 && step->train.about >= 0 && !has_data(manifest, &step->train)) {
+            samples = step->train.about;
+        } else if (samples < 0) {
             const prn__shard_list *list = &step->train;
             prn__dataset *dataset = NULL;
             prn_status status = prn__dataset_open(manifest, &list, 1, NULL, &dataset, error);
