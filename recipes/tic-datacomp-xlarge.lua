@@ -8,7 +8,7 @@ local p = require "perennial"
 
 return p.recipe {
   name = "tic-datacomp-xlarge",
-  stream = "recipes/streams/tic-datacomp-xlarge.yaml",  -- seven steps: 2014-2016, 2017 ... 2022 (the paper, section 2)
+  stream = "streams/tic-datacomp-xlarge.yaml",  -- seven steps: 2014-2016, 2017 ... 2022 (the paper, section 2)
 
   model = "ViT-B-16",            -- DataComp's scales medium and up train it; the TiC-CLIP README says so for all of its scales
   batch = 90112,

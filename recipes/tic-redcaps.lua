@@ -9,7 +9,7 @@ local p = require "perennial"
 
 return p.recipe {
   name = "tic-redcaps",
-  stream = "recipes/streams/tic-redcaps.yaml",
+  stream = "streams/tic-redcaps.yaml",
 
   model = "ViT-B-16",
   batch = 4096,

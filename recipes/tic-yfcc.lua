@@ -9,7 +9,7 @@ local p = require "perennial"
 
 return p.recipe {
   name = "tic-yfcc",
-  stream = "recipes/streams/tic-yfcc.yaml",
+  stream = "streams/tic-yfcc.yaml",
 
   model = "ViT-B-16",
   batch = 4096,
