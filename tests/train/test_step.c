@@ -19,7 +19,11 @@ static int setup(void **state)
     OK(prn__model_config_resolve("ViT-nano-32px", &config, error));
     config.text.vocab_size = 120;
     config.text.context_length = 12;
-    config.vision.patch_size = 8;
+    config.embed_dim = 32; /* small: difference quotients run the reference backend hundreds of times */
+    config.vision.width = config.text.width = 48;
+    config.vision.head_width = 16;
+    config.text.heads = 3;
+    config.text.layers = 2;
     OK(prn__model_create(&config, PRN__DECAY_DIMENSIONS, &f.model, error));
     f.flat = prn__alloc_array((size_t)f.model->flat_elements, sizeof *f.flat);
     prn__model_init(f.model, 5, f.flat);
