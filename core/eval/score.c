@@ -1,4 +1,5 @@
 /* core/eval/score.c: retrieval and classification from embeddings; see eval.h. */
+#include <math.h>
 #include <string.h>
 
 #include "base/memory.h"
@@ -11,6 +12,18 @@ static void add_score(prn__scores *scores, double value, const char *format, int
         (void)snprintf(score->name, sizeof score->name, format, k);
         score->value = value;
     }
+}
+
+/* A model that has diverged embeds NaN, which would otherwise look like a score of 0. */
+static prn_status check_finite(const float *embeddings, int64_t count, int64_t embed_dim, const char *what, prn_error *error)
+{
+    for (int64_t i = 0; i < count * embed_dim; i++) {
+        if (!isfinite(embeddings[i])) {
+            return prn_error_set(error, PRN_NUMERIC, "the embedding of %s %lld is not finite; the model's weights are broken, or its training diverged", what,
+                                 (long long)(i / embed_dim));
+        }
+    }
+    return PRN_OK;
 }
 
 typedef struct retrieval {
@@ -58,7 +71,13 @@ prn_status prn__eval_retrieval(const prn__device *device, const float *image_emb
             return prn_error_set(error, PRN_INVALID, "text %lld belongs to image %lld, which does not exist", (long long)j, (long long)text_image[j]);
         }
     }
-    prn_status status = prn__topk_create(images, most, &r.by_image, error);
+    prn_status status = check_finite(image_embeddings, images, embed_dim, "image", error);
+    if (status == PRN_OK) {
+        status = check_finite(text_embeddings, texts, embed_dim, "text", error);
+    }
+    if (status == PRN_OK) {
+        status = prn__topk_create(images, most, &r.by_image, error);
+    }
     if (status == PRN_OK) {
         status = prn__topk_create(texts, most, &r.by_text, error);
     }
@@ -109,7 +128,10 @@ prn_status prn__eval_classification(const prn__device *device, const float *imag
             goto done;
         }
     }
-    status = prn__topk_create(images, FIRST, &topk, error);
+    if ((status = check_finite(image_embeddings, images, embed_dim, "image", error)) == PRN_OK &&
+        (status = check_finite(class_embeddings, classes, embed_dim, "class", error)) == PRN_OK) {
+        status = prn__topk_create(images, FIRST, &topk, error);
+    }
     if (status == PRN_OK) {
         status = prn__similarity_tiles(device, image_embeddings, images, class_embeddings, classes, embed_dim, visit_classes, topk, error);
     }
