@@ -74,6 +74,7 @@ int prn__cli_is_stopped(void *unused);
 
 extern const prn__command prn__command_run, prn__command_plan, prn__command_results, prn__command_eval, prn__command_embed, prn__command_data_build,
     prn__command_data_verify, prn__command_data_show, prn__command_model_list, prn__command_model_show, prn__command_model_new,
-    prn__command_strategies, prn__command_backends, prn__command_backend_test, prn__command_topology;
+    prn__command_strategies, prn__command_backends, prn__command_backend_test, prn__command_topology,
+    prn__command_bench_train, prn__command_bench_embed, prn__command_bench_data, prn__command_bench_ops;
 
 #endif
