@@ -145,11 +145,26 @@ prn_status prn__trainer_set_terms(prn__trainer *t, const prn__trainer_terms *ter
     return PRN_OK;
 }
 
-prn_status prn__teacher_embed(prn__trainer *t, const prn__batch *batch, prn_error *error)
+/* 1 when some operation reads from the slot: what no term needs is not computed. */
+static int reads_slot(const prn_program *program, const char *name)
+{
+    const int32_t slot = prn__program_slot(program, name);
+    for (uint32_t i = 0; i < program->op_count && slot >= 0; i++) {
+        for (int k = 0; k < PRN_OP_MAX_INPUTS; k++) {
+            if (program->ops[i].input[k] != PRN_NO_TENSOR && program->tensors[program->ops[i].input[k]].slot == slot) {
+                return 1;
+            }
+        }
+    }
+    return 0;
+}
+
+prn_status prn__teacher_embed(prn__trainer *t, const prn__batch *batch, const prn__compiled *loss, prn_error *error)
 {
     prn__compiled *const towers[2] = {&t->image_embed, &t->text_embed};
+    const int is_used = t->teacher != NULL && reads_slot(loss->program, "teacher_rows");
     prn_status status = PRN_OK;
-    for (int side = 0; side < 2 && t->teacher != NULL && status == PRN_OK; side++) {
+    for (int side = 0; side < 2 && is_used && status == PRN_OK; side++) {
         prn__compiled_bind(towers[side], "parameters", t->teacher, 0);
         for (int64_t first = 0; first < batch->count && status == PRN_OK; first += t->micro) {
             status = prn__tower_fill(t, batch, side, first, batch->count - first < t->micro ? batch->count - first : t->micro, towers[side], error);

@@ -326,7 +326,7 @@ static prn_status accumulate(prn__trainer *t, const prn__batch *batch, prn__comp
         return prn_error_set(error, PRN_INVALID, "the batch has %lld samples; this trainer takes 2 to %lld", (long long)n, (long long)t->config.batch);
     }
     prn__compiled_set(&t->clear, "M", n);
-    if ((status = prn__compiled_run(&t->clear, "embeddings", error)) != PRN_OK || (status = prn__teacher_embed(t, batch, error)) != PRN_OK) {
+    if ((status = prn__compiled_run(&t->clear, "embeddings", error)) != PRN_OK || (status = prn__teacher_embed(t, batch, loss, error)) != PRN_OK) {
         return status;
     }
     /* A batch that fits one micro-batch of a split trainer still takes turns on the one workspace, so it runs forward twice too. */

@@ -80,8 +80,8 @@ prn_status prn__gradients_clear(prn__trainer *trainer, prn_error *error);
 prn_status prn__gradients_add(prn__trainer *trainer, const prn__batch *batch, prn__compiled *loss, double *value, prn_error *error);
 
 /* ---- terms.c ---- */
-/* Embeddings of the teacher for a batch; nothing without a teacher. Comes before the batch's own forward pass, whose memory it uses. */
-prn_status prn__teacher_embed(prn__trainer *trainer, const prn__batch *batch, prn_error *error);
+/* Embeddings of the teacher for a batch, when `loss` uses them. Comes before the batch's own forward pass, whose memory it uses. */
+prn_status prn__teacher_embed(prn__trainer *trainer, const prn__batch *batch, const prn__compiled *loss, prn_error *error);
 /* Binds the teacher's rows from `first` on for one direction of a loss program. */
 void prn__teacher_bind(prn__trainer *trainer, prn__compiled *loss, int side, int64_t first);
 /* Adds the penalty's gradient; its value into `value`. */
