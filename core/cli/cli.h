@@ -38,6 +38,15 @@ void prn__cli_close(prn__cli *cli);
 /* The recipe at `path` with --set, --backend and --workspace laid over it. */
 prn_status prn__cli_recipe(prn__cli *cli, const prn__arguments *arguments, const char *path, prn__recipe **recipe, prn_error *error);
 
+/* --set OPTION=VALUE of a component, for commands that take no recipe. */
+enum { PRN__CLI_MAX_PAIRS = 32 };
+typedef struct prn__cli_pairs {
+    prn__option_pair pairs[PRN__CLI_MAX_PAIRS]; /* values point into the arguments */
+    char names[PRN__CLI_MAX_PAIRS][64];
+    size_t count;
+} prn__cli_pairs;
+prn_status prn__cli_pairs_get(const prn__arguments *arguments, prn__cli_pairs *pairs, prn_error *error);
+
 /* "perennial: message" on standard error; returns the exit code of the error's status. */
 int prn__cli_fail(prn__cli *cli, const prn_error *error);
 /* The same for wrong usage. */
@@ -74,7 +83,7 @@ int prn__cli_is_stopped(void *unused);
 
 extern const prn__command prn__command_run, prn__command_plan, prn__command_results, prn__command_eval, prn__command_embed, prn__command_data_build,
     prn__command_data_verify, prn__command_data_show, prn__command_model_list, prn__command_model_show, prn__command_model_new,
-    prn__command_strategies, prn__command_backends, prn__command_backend_test, prn__command_topology,
+    prn__command_strategies, prn__command_strategies_show, prn__command_strategies_test, prn__command_new_strategy, prn__command_backends, prn__command_backend_test, prn__command_topology,
     prn__command_bench_train, prn__command_bench_embed, prn__command_bench_data, prn__command_bench_ops;
 
 #endif

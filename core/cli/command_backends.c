@@ -87,28 +87,11 @@ static void note_case(void *context, const prn__conformance_case *result)
     prn__conformance_book_add(t->book, result);
 }
 
-static prn_status option_pairs(const prn__arguments *arguments, prn__option_pair *pairs, char names[][64], size_t capacity, size_t *count,
-                               prn_error *error)
-{
-    for (*count = 0; prn__arguments_each(arguments, "set", *count) != NULL; (*count)++) {
-        const char *text = prn__arguments_each(arguments, "set", *count), *equals = strchr(text, '=');
-        if (equals == NULL || equals == text || equals - text >= 64 || *count == capacity) {
-            return prn_error_set(error, PRN_INVALID, "--set '%s': write it as --set option=value", text);
-        }
-        (void)snprintf(names[*count], sizeof names[0], "%.*s", (int)(equals - text), text);
-        pairs[*count] = (prn__option_pair){names[*count], equals + 1};
-    }
-    return PRN_OK;
-}
-
 static int test(prn__cli *cli, const prn__arguments *arguments)
 {
-    enum { MAX_PAIRS = 32 };
     prn_error error = PRN_ERROR_INIT;
     prn__device device, reference;
-    prn__option_pair pairs[MAX_PAIRS];
-    char names[MAX_PAIRS][64];
-    size_t pair_count = 0;
+    prn__cli_pairs set;
     test_run t = {.cli = cli};
     prn__conformance_summary summary;
     prn__text text;
@@ -117,7 +100,7 @@ static int test(prn__cli *cli, const prn__arguments *arguments)
     memset(&device, 0, sizeof device);
     memset(&reference, 0, sizeof reference);
     memset(&summary, 0, sizeof summary);
-    if (option_pairs(arguments, pairs, names, MAX_PAIRS, &pair_count, &error) != PRN_OK) {
+    if (prn__cli_pairs_get(arguments, &set, &error) != PRN_OK) {
         return prn__cli_usage(cli, &error);
     }
     prn_status status = prn__cli_open(cli, arguments, &error);
@@ -125,7 +108,7 @@ static int test(prn__cli *cli, const prn__arguments *arguments)
         status = prn_error_set(&error, PRN_NO_MEMORY, "out of memory");
     }
     if (status == PRN_OK) {
-        status = prn__device_open(cli->registry, prn__arguments_at(arguments, 0), pairs, pair_count, &device, &error);
+        status = prn__device_open(cli->registry, prn__arguments_at(arguments, 0), set.pairs, set.count, &device, &error);
     }
     if (status == PRN_OK) {
         status = prn__device_open(cli->registry, "reference", NULL, 0, &reference, &error);

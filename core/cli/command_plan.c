@@ -1,6 +1,16 @@
 /* core/cli/command_plan.c: `perennial plan`. */
+#include <sys/ioctl.h>
+#include <unistd.h>
+
 #include "cli/cli.h"
 #include "report/plan_report.h"
+#include "report/schedule_report.h"
+
+static size_t columns(void)
+{
+    struct winsize size;
+    return isatty(STDOUT_FILENO) && ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0 ? size.ws_col : 100;
+}
 
 static int run(prn__cli *cli, const prn__arguments *arguments)
 {
@@ -18,7 +28,9 @@ static int run(prn__cli *cli, const prn__arguments *arguments)
     } else {
         prn__text_init(&text);
         if (prn__arguments_has(arguments, "json")) {
-            prn__plan_json(plan, &text);
+            prn__plan_json(plan, prn__arguments_has(arguments, "schedule"), &text);
+        } else if (prn__arguments_has(arguments, "schedule")) {
+            prn__schedule_print(plan, columns(), &text);
         } else {
             prn__plan_print(plan, &text);
         }
@@ -32,6 +44,7 @@ static int run(prn__cli *cli, const prn__arguments *arguments)
 }
 
 static const prn__argument options[] = {
+    {"schedule", NULL, "the learning rate over the whole run instead: a plot and a table (with --json beside the rest, as points)", 0, 0, 0},
     PRN__ARGUMENT_SET, PRN__ARGUMENT_BACKEND, PRN__ARGUMENT_WORKSPACE, PRN__ARGUMENT_PLUGINS, PRN__ARGUMENT_JSON,
 };
 
@@ -40,7 +53,7 @@ const prn__command prn__command_plan = {
     .usage = "RECIPE [options]",
     .summary = "show the stages of a recipe and what they cost, without running anything",
     .details = "A stage that several strategies ask for is run once. Cost is counted from the model's own programs: forward\n"
-               "multiply-accumulates (MACs) times samples.",
+               "multiply-accumulates (MACs) times samples. docs/recipes.md defines the other figures.",
     .options = options,
     .option_count = sizeof options / sizeof options[0],
     .positional_min = 1,

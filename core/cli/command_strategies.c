@@ -1,9 +1,11 @@
-/* core/cli/command_strategies.c: `perennial strategies`. */
+/* core/cli/command_strategies.c: `perennial strategies` and `perennial strategies test`. */
 #include <string.h>
 
 #include "base/memory.h"
+#include "base/pool.h"
 #include "cli/cli.h"
 #include "report/component_report.h"
+#include "report/strategy_report.h"
 
 static int show_all(prn__cli *cli, int as_json)
 {
@@ -25,12 +27,16 @@ static int show_all(prn__cli *cli, int as_json)
     return prn__cli_print(cli, &text);
 }
 
-static int show_one(prn__cli *cli, const char *name, int as_json)
+static int show_one(prn__cli *cli, const prn__arguments *arguments, const char *name, int as_json)
 {
     prn_error error = PRN_ERROR_INIT;
     prn__component c;
+    prn__cli_pairs set;
     prn__text text;
     memset(&c, 0, sizeof c);
+    if (prn__cli_pairs_get(arguments, &set, &error) != PRN_OK) {
+        return prn__cli_usage(cli, &error);
+    }
     if (prn__registry_strategy(cli->registry, name, &c.strategy, &c.entry, &error) != PRN_OK) {
         return prn__cli_fail(cli, &error);
     }
@@ -40,9 +46,9 @@ static int show_one(prn__cli *cli, const char *name, int as_json)
     c.option_count = c.strategy->option_count;
     prn__text_init(&text);
     if (as_json) {
-        prn__strategy_json(&c, &text);
+        prn__strategy_json(cli->registry, &c, set.pairs, set.count, &text);
     } else {
-        prn__strategy_print(&c, &text);
+        prn__strategy_print(cli->registry, &c, set.pairs, set.count, &text);
     }
     return prn__cli_print(cli, &text);
 }
@@ -55,17 +61,120 @@ static int run(prn__cli *cli, const prn__arguments *arguments)
     if (prn__cli_open(cli, arguments, &error) != PRN_OK) {
         return prn__cli_fail(cli, &error);
     }
-    return name != NULL ? show_one(cli, name, as_json) : show_all(cli, as_json);
+    return name != NULL ? show_one(cli, arguments, name, as_json) : show_all(cli, as_json);
 }
 
-static const prn__argument options[] = {PRN__ARGUMENT_PLUGINS, PRN__ARGUMENT_JSON};
+static const prn__argument options[] = {
+    {"set", "OPTION=VALUE", "what it would declare with this option", 1, 0, 0},
+    PRN__ARGUMENT_PLUGINS, PRN__ARGUMENT_JSON,
+};
+
+#define SHOW_DETAILS                                                                                                                  \
+    "A strategy is shown with its options and with what it declares: where each time step starts, its data, its budget, what it\n"    \
+    "computes besides. 'perennial strategies test NAME' tests one, 'perennial new strategy NAME' begins one."
 
 const prn__command prn__command_strategies = {
     .name = "strategies",
     .usage = "[NAME] [options]",
-    .summary = "list the strategies, or show one with its options",
+    .summary = "list the strategies, or show one with its options and what it declares",
+    .details = SHOW_DETAILS,
     .options = options,
     .option_count = sizeof options / sizeof options[0],
     .positional_max = 1,
     .run = run,
+};
+
+const prn__command prn__command_strategies_show = {
+    .name = "strategies show",
+    .usage = "NAME [options]",
+    .summary = "show a strategy with its options and what it declares",
+    .details = SHOW_DETAILS,
+    .options = options,
+    .option_count = sizeof options / sizeof options[0],
+    .positional_min = 1,
+    .positional_max = 1,
+    .run = run,
+    .is_alias = 1,
+};
+
+/* ---- strategies test --------------------------------------------------------------------------------------------------------- */
+
+typedef struct test_run {
+    prn__cli *cli;
+    prn__suite_book *book;
+    int64_t checks;
+} test_run;
+
+static void note_check(void *context, const prn__suite_check *check)
+{
+    test_run *t = context;
+    t->checks++;
+    prn__suite_book_add(t->book, check);
+}
+
+static void note_work(void *context, const char *name)
+{
+    test_run *t = context;
+    prn__terminal_work(t->cli->terminal, "testing", name, t->checks, 0);
+}
+
+static int test(prn__cli *cli, const prn__arguments *arguments)
+{
+    prn_error error = PRN_ERROR_INIT;
+    const char *name = prn__arguments_at(arguments, 0), *backend = prn__arguments_value(arguments, "backend");
+    prn__cli_pairs set;
+    prn__suite_summary summary = {0, 0, 0};
+    test_run t = {.cli = cli};
+    prn__text text;
+    int code;
+    const double begin = prn__now_s();
+    if (prn__cli_pairs_get(arguments, &set, &error) != PRN_OK) {
+        return prn__cli_usage(cli, &error);
+    }
+    const prn__suite_options wanted = {.backend = backend, .given = set.pairs, .given_count = set.count, .report = note_check, .work = note_work,
+                                       .should_stop = prn__cli_is_stopped, .context = &t};
+    prn_status status = prn__cli_open(cli, arguments, &error);
+    if (status == PRN_OK && (t.book = prn__suite_book_create()) == NULL) {
+        status = prn_error_set(&error, PRN_NO_MEMORY, "out of memory");
+    }
+    if (status == PRN_OK) {
+        prn__cli_catch_signals();
+        prn__terminal_set_quiet(cli->terminal, 1); /* its runs are interrupted on purpose */
+        status = prn__strategy_suite_run(cli->registry, name, &wanted, &summary, &error);
+        prn__terminal_set_quiet(cli->terminal, 0);
+    }
+    if (status != PRN_OK) {
+        code = prn__cli_fail(cli, &error);
+    } else {
+        prn__text_init(&text);
+        if (prn__arguments_has(arguments, "json")) {
+            prn__suite_json(t.book, name, backend != NULL ? backend : "cpu", &summary, prn__now_s() - begin, &text);
+        } else {
+            prn__suite_print(t.book, name, backend != NULL ? backend : "cpu", &summary, prn__now_s() - begin, &text);
+        }
+        code = prn__cli_print(cli, &text);
+        code = code == PRN__EXIT_DONE && summary.failed > 0 ? PRN__EXIT_FAILED : code;
+    }
+    prn__suite_book_destroy(t.book);
+    return code;
+}
+
+static const prn__argument test_options[] = {
+    {"set", "OPTION=VALUE", "an option of the strategy; see 'perennial strategies NAME'", 1, 0, 0},
+    {"backend", "NAME", "what computes; see 'perennial backends' (default: cpu)", 0, 0, 0},
+    PRN__ARGUMENT_THREADS, PRN__ARGUMENT_PLUGINS, PRN__ARGUMENT_JSON,
+};
+
+const prn__command prn__command_strategies_test = {
+    .name = "strategies test",
+    .usage = "NAME [options]",
+    .summary = "test a strategy: its plans, its cost, what it computes, and that it can be interrupted",
+    .details = "The strategy is asked for plans of made-up time lines, its callbacks are run while services fail, and it trains a tiny model\n"
+               "on a tiny stream in a temporary folder (TMPDIR): to the end, again, with interruptions, with callbacks that fail.\n"
+               "Exit code 1 when a check fails.",
+    .options = test_options,
+    .option_count = sizeof test_options / sizeof test_options[0],
+    .positional_min = 1,
+    .positional_max = 1,
+    .run = test,
 };

@@ -8,7 +8,8 @@
 static const prn__command *const COMMANDS[] = {
     &prn__command_run, &prn__command_plan, &prn__command_results, &prn__command_eval, &prn__command_embed, &prn__command_data_build,
     &prn__command_data_verify, &prn__command_data_show, &prn__command_model_list, &prn__command_model_show, &prn__command_model_new,
-    &prn__command_strategies, &prn__command_backends, &prn__command_backend_test, &prn__command_topology,
+    &prn__command_strategies, &prn__command_strategies_show, &prn__command_strategies_test, &prn__command_new_strategy, &prn__command_backends,
+    &prn__command_backend_test, &prn__command_topology,
     &prn__command_bench_train, &prn__command_bench_embed, &prn__command_bench_data, &prn__command_bench_ops,
 };
 enum { COMMAND_COUNT = sizeof COMMANDS / sizeof COMMANDS[0] };
@@ -19,8 +20,10 @@ static void print_program_help(prn__text *target)
     prn__table_column(table, "", 'l');
     prn__table_column(table, "", 'l');
     for (size_t i = 0; i < COMMAND_COUNT; i++) {
-        prn__table_cell(table, "%s", COMMANDS[i]->name);
-        prn__table_cell(table, "%s", COMMANDS[i]->summary);
+        if (!COMMANDS[i]->is_alias) {
+            prn__table_cell(table, "%s", COMMANDS[i]->name);
+            prn__table_cell(table, "%s", COMMANDS[i]->summary);
+        }
     }
     prn__text_puts(target, "perennial trains and evaluates CLIP continually over time-stamped image-text data.\n\n"
                            "usage: perennial COMMAND ...\n\ncommands\n");
@@ -58,13 +61,14 @@ static void print_group_help(const char *group, prn__text *target)
     prn__table_destroy(table);
 }
 
+/* Two words before one: "strategies test" is no strategy of the command "strategies". */
 static const prn__command *find_command(const char *first, const char *second, int *words)
 {
+    const prn__command *single = NULL;
     for (size_t i = 0; i < COMMAND_COUNT; i++) {
         const char *name = COMMANDS[i]->name, *space = strchr(name, ' ');
         if (space == NULL && strcmp(name, first) == 0) {
-            *words = 1;
-            return COMMANDS[i];
+            single = COMMANDS[i];
         }
         if (space != NULL && second != NULL && strlen(first) == (size_t)(space - name) && strncmp(name, first, strlen(first)) == 0 &&
             strcmp(space + 1, second) == 0) {
@@ -72,7 +76,8 @@ static const prn__command *find_command(const char *first, const char *second, i
             return COMMANDS[i];
         }
     }
-    return NULL;
+    *words = 1;
+    return single;
 }
 
 static void unknown_command(const char *first, const char *second, prn_error *error)

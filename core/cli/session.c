@@ -138,6 +138,19 @@ prn_status prn__cli_tokenizer(const char *path, int64_t merges, const prn__model
     return PRN_OK;
 }
 
+prn_status prn__cli_pairs_get(const prn__arguments *arguments, prn__cli_pairs *p, prn_error *error)
+{
+    for (p->count = 0; prn__arguments_each(arguments, "set", p->count) != NULL; p->count++) {
+        const char *text = prn__arguments_each(arguments, "set", p->count), *equals = strchr(text, '=');
+        if (equals == NULL || equals == text || (size_t)(equals - text) >= sizeof p->names[0] || p->count == PRN__CLI_MAX_PAIRS) {
+            return prn_error_set(error, PRN_INVALID, "--set '%s': write it as --set option=value", text);
+        }
+        (void)snprintf(p->names[p->count], sizeof p->names[0], "%.*s", (int)(equals - text), text);
+        p->pairs[p->count] = (prn__option_pair){p->names[p->count], equals + 1};
+    }
+    return PRN_OK;
+}
+
 /* ---- recipes ------------------------------------------------------------------------------------------------------------------ */
 
 static const char *const DIRECT[] = {"backend", "workspace"}; /* options that are keys of a recipe */

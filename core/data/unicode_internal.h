@@ -6,6 +6,7 @@
 #include "base/hash.h"
 #include "base/memory.h"
 #include "base/text.h"
+#include "data/shard_writer.h"
 #include "data/unicode.h"
 
 enum { PRN__CODE_POINTS = 0x110000, PRN__MAX_SCRIPTS = 512 };
@@ -47,18 +48,5 @@ const char *prn__fonts_name(const prn__fonts *fonts, size_t font); /* "NotoSans-
 const prn__rendering *prn__fonts_renderings(const prn__fonts *fonts, size_t *count);
 /* Draws one glyph, centred on white, into (side,side,3) RGB. Returns 0 when it draws nothing or cannot be drawn. */
 int prn__fonts_draw(prn__fonts *fonts, const prn__rendering *rendering, int64_t side, uint8_t *target, int *is_colour);
-
-/* A tar of samples that is put together in memory. Bytes depend on nothing but what is added: times and owners are fixed. */
-typedef struct prn__shard {
-    prn__text tar;
-    int64_t samples;
-} prn__shard;
-
-void prn__shard_init(prn__shard *shard);
-void prn__shard_fini(prn__shard *shard);
-/* Adds KEY.png (RGB, or one grey channel when `is_colour` is 0) and KEY.json. `pixels` is (side,side,3). */
-prn_status prn__shard_add(prn__shard *shard, const char *key, const uint8_t *pixels, int64_t side, int is_colour, const char *json, prn_error *error);
-/* Ends the tar, writes it, gives the digest of its bytes, and empties the shard. */
-prn_status prn__shard_write(prn__shard *shard, const char *path, prn__digest *digest, prn_error *error);
 
 #endif

@@ -1,5 +1,5 @@
-/* core/data/unicode_shards.c: glyph images as PNG, and the tars they travel in. */
-#include "data/unicode_internal.h"
+/* core/data/unicode_shards.c: images as PNG, and the tars they travel in; see shard_writer.h. */
+#include "data/shard_writer.h"
 
 #include <spng.h>
 
@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/file.h"
+#include "base/memory.h"
 #include "data/tar.h"
 
 void prn__shard_init(prn__shard *shard)

@@ -44,7 +44,7 @@ static double recall(const prn__topk *topk, int64_t queries, int32_t width, int3
     int64_t right = 0;
     for (int64_t q = 0; q < queries; q++) {
         int64_t image = query_image != NULL ? query_image[q] : q;
-        for (int32_t i = 0; i < k; i++) {
+        for (int32_t i = 0; i < k && i < width; i++) {
             int64_t candidate = indices[q * width + i];
             if (candidate >= 0 && (candidate_image != NULL ? candidate_image[candidate] : candidate) == image) {
                 right++;
@@ -60,12 +60,14 @@ prn_status prn__eval_retrieval(const prn__device *device, const float *image_emb
 {
     retrieval r = {NULL, NULL};
     int32_t most = 1;
-    for (size_t i = 0; i < k_count; i++) {
-        if (k[i] < 1 || k_count > PRN__MAX_K) {
+    for (size_t i = 0; i < k_count || k_count == 0; i++) {
+        if (k_count == 0 || k_count > PRN__MAX_K || k[i] < 1) {
             return prn_error_set(error, PRN_INVALID, "recall@k needs 1 to %d values of k, each at least 1", PRN__MAX_K);
         }
         most = k[i] > most ? k[i] : most;
     }
+    const int64_t candidates = images > texts ? images : texts; /* a longer list would stay empty at its end */
+    most = most > candidates ? (int32_t)(candidates > 0 ? candidates : 1) : most;
     for (int64_t j = 0; j < texts; j++) {
         if (text_image[j] < 0 || text_image[j] >= images) {
             return prn_error_set(error, PRN_INVALID, "text %lld belongs to image %lld, which does not exist", (long long)j, (long long)text_image[j]);

@@ -7,6 +7,8 @@
  * Sharing is safe because a gradient is read for the last time when its tensor's producer is visited, and whoever shares it is
  * produced earlier, so all that is added to it later is written after the last reading of the old value.
  *
+ * A seed's gradient is the caller's: it is read, never added to, never shared, never overwritten.
+ *
  * Checkpointing: when the visit enters a group, the group's forward operations are written again, on fresh tensors, and the rules then
  * read those; what of the copies nobody reads is removed by prn__graph_finish.
  */
@@ -20,11 +22,17 @@ typedef struct derivation {
     uint8_t *wanted;    /* by tensor: 1 when its gradient leads to a parameter or a target */
     int32_t *copy;      /* by tensor: the recomputed one that stands for it; itself when there is none */
     uint32_t tensors;   /* length of the three: tensors before the derivation, plus room for copies */
+    const prn__gradient *seeds;
+    uint32_t seed_count;
     const prn__gradient *targets;
     uint32_t target_count;
-    uint8_t *target_begun;
+    uint8_t *target_state; /* TARGET_... */
     int32_t parameter_slot, gradient_slot;
 } derivation;
+
+/* A late target accumulates the gradient of a tensor that some operation makes: what was there before must not flow on through that
+ * operation, so the gradient has a place of its own and is added when it is complete. */
+enum { TARGET_UNTOUCHED = 0, TARGET_BEGUN = 1, TARGET_LATE = 2 };
 
 #define NONE PRN_NO_TENSOR
 #define INPUTS(...) ((int32_t[PRN_OP_MAX_INPUTS]){__VA_ARGS__})
@@ -42,7 +50,7 @@ static int is_parameter(const derivation *d, int32_t t)
 static int32_t target_of(const derivation *d, int32_t t)
 {
     for (uint32_t i = 0; i < d->target_count; i++) {
-        if (d->targets[i].tensor == t) {
+        if ((d->targets[i].tensor == t || d->copy[d->targets[i].tensor] == t) && d->target_state[i] != TARGET_LATE) {
             return (int32_t)i;
         }
     }
@@ -61,6 +69,17 @@ static int wants(const derivation *d, int32_t t)
     return t != NONE && d->wanted[t];
 }
 
+/* Whether the derivation made `g` itself, so that it may be written. */
+static int is_owned(const derivation *d, int32_t g)
+{
+    for (uint32_t i = 0; i < d->seed_count; i++) {
+        if (d->seeds[i].gradient == g) {
+            return 0;
+        }
+    }
+    return tensor(d, g)->slot == PRN_SLOT_WORKSPACE;
+}
+
 /* Where a contribution to `t`'s gradient goes. `*accumulate` says whether it must be added. */
 static int32_t place(derivation *d, int32_t t, int32_t *accumulate)
 {
@@ -68,8 +87,8 @@ static int32_t place(derivation *d, int32_t t, int32_t *accumulate)
     prn__graph *graph = d->graph;
     int32_t target = target_of(d, t);
     if (target >= 0) {
-        *accumulate = d->target_begun[target] || d->targets[target].accumulate;
-        d->target_begun[target] = 1;
+        *accumulate = d->target_state[target] == TARGET_BEGUN || d->targets[target].accumulate;
+        d->target_state[target] = TARGET_BEGUN;
         d->gradient[t] = d->targets[target].gradient;
         return d->gradient[t];
     }
@@ -78,12 +97,16 @@ static int32_t place(derivation *d, int32_t t, int32_t *accumulate)
         *accumulate = 1;
         return prn__graph_bound(graph, gradient_name(d, t, name, sizeof name), d->gradient_slot, p.offset, p.rank, p.dim);
     }
-    if (d->gradient[t] != NONE) {
+    const int32_t have = d->gradient[t];
+    if (have != NONE && is_owned(d, have)) {
         *accumulate = 1;
-        return d->gradient[t];
+        return have;
     }
-    *accumulate = 0;
+    *accumulate = have != NONE;
     d->gradient[t] = prn__graph_temporary(graph, gradient_name(d, t, name, sizeof name), tensor(d, t));
+    if (have != NONE && d->gradient[t] != NONE) {
+        (void)prn__graph_axpby(graph, "seed", 1.0, have, 0.0, NONE, d->gradient[t]);
+    }
     return d->gradient[t];
 }
 
@@ -104,7 +127,7 @@ static void contribute(derivation *d, int32_t t, int32_t g, double scale, int ma
     if (!wants(d, t)) {
         return;
     }
-    if (may_share && scale == 1.0 && d->gradient[t] == NONE && target_of(d, t) < 0 && !is_parameter(d, t) && tensor(d, g)->slot == PRN_SLOT_WORKSPACE) {
+    if (may_share && scale == 1.0 && d->gradient[t] == NONE && target_of(d, t) < 0 && !is_parameter(d, t) && is_owned(d, g)) {
         d->gradient[t] = g;
         return;
     }
@@ -128,7 +151,7 @@ static void linear_rule(derivation *d, const prn_op *op, int32_t dy)
     int32_t x = op->input[0], w = op->input[1], bias = op->input[2], residual = op->input[3], dpre = dy;
     if (op->attrs.activation != PRN_ACT_NONE && (wants(d, x) || wants(d, w) || wants(d, bias))) {
         /* dy may be overwritten unless the residual still needs it or it belongs to the caller */
-        int in_place = residual == NONE && tensor(d, dy)->slot == PRN_SLOT_WORKSPACE;
+        int in_place = residual == NONE && is_owned(d, dy);
         int32_t out[PRN_OP_MAX_OUTPUTS] = {in_place ? dy : NONE, NONE, NONE};
         prn_op_attrs attrs = {.activation = op->attrs.activation};
         dpre = prn__graph_op(d->graph, PRN_OP_ACTIVATION_GRAD, INPUTS(dy, op->output[1], NONE, NONE, NONE), out, 1, &attrs, "d pre");
@@ -360,10 +383,51 @@ static void move_gradients(derivation *d, uint32_t first, uint32_t last)
     }
 }
 
+static prn_status check_gradients(const prn__graph *graph, const char *what, const prn__gradient *list, uint32_t count, prn_error *error)
+{
+    for (uint32_t i = 0; i < count; i++) {
+        const int32_t t = list[i].tensor, g = list[i].gradient;
+        if (t < 0 || (uint32_t)t >= graph->tensor_count || g < 0 || (uint32_t)g >= graph->tensor_count) {
+            return prn_error_set(error, PRN_INVALID, "program '%s': %s %u names a tensor that the program does not have", graph->name, what, i);
+        }
+        if (!prn__same_shape(&graph->tensors[t], &graph->tensors[g])) {
+            char have[96], want[96];
+            return prn_error_set(error, PRN_INVALID, "program '%s': %s %u: the gradient '%s' %s must have the type and shape of '%s' %s", graph->name, what, i,
+                                 graph->tensors[g].name, prn__shape_text(graph->symbols, &graph->tensors[g], have, sizeof have), graph->tensors[t].name,
+                                 prn__shape_text(graph->symbols, &graph->tensors[t], want, sizeof want));
+        }
+    }
+    return PRN_OK;
+}
+
+static int makes(const prn_op *op, int32_t t)
+{
+    return op->output[0] == t || op->output[1] == t || op->output[2] == t;
+}
+
+/* A seed: read where it lies when nothing else has to be added, otherwise one contribution among others. */
+static void enter(derivation *d, int32_t t, int32_t g)
+{
+    if (d->gradient[t] == NONE && target_of(d, t) < 0 && !is_parameter(d, t)) {
+        d->gradient[t] = g;
+    } else {
+        contribute(d, t, g, 1.0, 0);
+    }
+}
+
+static void add_late(derivation *d, int32_t t, int32_t g)
+{
+    for (uint32_t i = 0; i < d->target_count; i++) {
+        if (d->target_state[i] == TARGET_LATE && d->copy[d->targets[i].tensor] == t) {
+            (void)prn__graph_axpby(d->graph, "add", 1.0, g, 1.0, d->targets[i].gradient, d->targets[i].gradient);
+        }
+    }
+}
+
 prn_status prn__graph_derive(prn__graph *graph, const char *segment, const prn__gradient *seeds, uint32_t seed_count, const prn__gradient *targets,
                              uint32_t target_count, int32_t parameter_slot, int32_t gradient_slot, int checkpoint, prn_error *error)
 {
-    derivation d = {.graph = graph, .targets = targets, .target_count = target_count, .parameter_slot = parameter_slot, .gradient_slot = gradient_slot};
+    derivation d = {.graph = graph, .seeds = seeds, .seed_count = seed_count, .targets = targets, .target_count = target_count, .parameter_slot = parameter_slot, .gradient_slot = gradient_slot};
     prn_status status = PRN_OK;
     uint32_t forward_ops = graph->op_count;
     if (graph->failure.status != PRN_OK) {
@@ -371,12 +435,16 @@ prn_status prn__graph_derive(prn__graph *graph, const char *segment, const prn__
     }
     /* gradients and copies are new tensors; only copies are looked up by index: at most three an operation, interleaved with
      * gradients, hence a generous table */
+    if ((status = check_gradients(graph, "seed", seeds, seed_count, error)) != PRN_OK ||
+        (status = check_gradients(graph, "target", targets, target_count, error)) != PRN_OK) {
+        return status;
+    }
     d.tensors = graph->tensor_count + forward_ops * 32 + 64;
     d.gradient = prn__alloc_array(d.tensors, sizeof *d.gradient);
     d.wanted = prn__alloc_array(d.tensors, 1);
     d.copy = prn__alloc_array(d.tensors, sizeof *d.copy);
-    d.target_begun = prn__alloc_array(target_count > 0 ? target_count : 1, 1);
-    if (d.gradient == NULL || d.wanted == NULL || d.copy == NULL || d.target_begun == NULL) {
+    d.target_state = prn__alloc_array(target_count > 0 ? target_count : 1, 1);
+    if (d.gradient == NULL || d.wanted == NULL || d.copy == NULL || d.target_state == NULL) {
         status = prn_error_set(error, PRN_NO_MEMORY, "program '%s': out of memory while deriving", graph->name);
         goto done;
     }
@@ -391,14 +459,23 @@ prn_status prn__graph_derive(prn__graph *graph, const char *segment, const prn__
         const prn_op *op = &graph->ops[i];
         for (uint32_t k = 0; k < PRN_OP_MAX_INPUTS; k++) {
             if (op->input[k] != NONE && d.wanted[op->input[k]] && is_differentiable(op->kind, k)) {
-                d.wanted[op->output[0]] = 1;
+                for (uint32_t o = 0; o < PRN_OP_MAX_OUTPUTS; o++) {
+                    if (op->output[o] != NONE) {
+                        d.wanted[op->output[o]] = 1;
+                    }
+                }
+            }
+        }
+        for (uint32_t k = 0; k < target_count; k++) {
+            if (targets[k].accumulate && makes(op, targets[k].tensor)) {
+                d.target_state[k] = TARGET_LATE;
             }
         }
     }
     prn__graph_group(graph, 0);
     prn__graph_segment(graph, segment);
     for (uint32_t i = 0; i < seed_count; i++) {
-        d.gradient[seeds[i].tensor] = seeds[i].gradient;
+        enter(&d, seeds[i].tensor, seeds[i].gradient);
     }
     for (uint32_t i = forward_ops; i-- > 0 && graph->failure.status == PRN_OK;) {
         uint32_t group = graph->ops[i].group;
@@ -426,9 +503,22 @@ prn_status prn__graph_derive(prn__graph *graph, const char *segment, const prn__
         for (uint32_t k = 0; k < PRN_OP_MAX_OUTPUTS; k++) {
             op.output[k] = op.output[k] == NONE ? NONE : d.copy[op.output[k]];
         }
-        int32_t dy = d.gradient[op.output[0]];
+        for (uint32_t k = 1; k < PRN_OP_MAX_OUTPUTS; k++) {
+            if (op.output[k] != NONE && d.wanted[op.output[k]] && d.gradient[op.output[k]] != NONE) {
+                prn__graph_fail(graph, PRN_UNSUPPORTED, "program '%s': %s has a derivative for its first result only, but a gradient is wanted through '%s'",
+                                graph->name, prn__op_name(op.kind), tensor(&d, op.output[k])->name);
+            }
+        }
+        int32_t dy = op.output[0] != NONE ? d.gradient[op.output[0]] : NONE;
         if (dy != NONE && d.wanted[op.output[0]]) {
+            add_late(&d, op.output[0], dy);
             rule(&d, &op, dy);
+        }
+    }
+    for (uint32_t i = 0; i < target_count; i++) { /* a target that nothing depends on has the gradient zero */
+        if (d.target_state[i] == TARGET_UNTOUCHED && !targets[i].accumulate) {
+            int32_t out[PRN_OP_MAX_OUTPUTS] = {targets[i].gradient, NONE, NONE};
+            (void)prn__graph_op(graph, PRN_OP_FILL, INPUTS(NONE, NONE, NONE, NONE, NONE), out, 1, NULL, "zero");
         }
     }
     prn__graph_group(graph, 0);
@@ -439,6 +529,6 @@ done:
     prn__free(d.gradient);
     prn__free(d.wanted);
     prn__free(d.copy);
-    prn__free(d.target_begun);
+    prn__free(d.target_state);
     return status;
 }

@@ -153,8 +153,31 @@ int32_t prn__graph_slot(prn__graph *graph, const char *name, prn_type type)
     return (int32_t)graph->slot_count++;
 }
 
+/* Whether a shape's elements can be counted at the symbols' maxima, with room to spare for offsets and bytes: whoever multiplies
+ * sizes later need not look. */
+static int is_countable(const prn__graph *graph, uint32_t rank, const prn_dim *dims, int64_t offset)
+{
+    int64_t n = 1;
+    for (uint32_t i = 0; i < rank; i++) {
+        int64_t size = dims[i].fixed;
+        if ((dims[i].symbol >= 0 && __builtin_mul_overflow(size, graph->symbols[dims[i].symbol].maximum, &size)) || __builtin_mul_overflow(n, size, &n) ||
+            size > PRN__MAX_ELEMENTS) {
+            return 0;
+        }
+    }
+    return n <= PRN__MAX_ELEMENTS && offset <= PRN__MAX_ELEMENTS;
+}
+
 static int32_t add_tensor(prn__graph *graph, const char *name, uint32_t type, uint32_t rank, const prn_dim *dims, int32_t slot, int64_t offset)
 {
+    if (!is_countable(graph, rank, dims, offset)) {
+        const prn_tensor huge = {.rank = rank, .dim = {rank > 0 ? dims[0] : (prn_dim){0}, rank > 1 ? dims[1] : (prn_dim){0},
+                                                       rank > 2 ? dims[2] : (prn_dim){0}, rank > 3 ? dims[3] : (prn_dim){0}}};
+        char shape[96];
+        prn__graph_fail(graph, PRN_INVALID, "program '%s': tensor '%s' %s is too large at its largest size", graph->name, name,
+                        prn__shape_text(graph->symbols, &huge, shape, sizeof shape));
+        return PRN_NO_TENSOR;
+    }
     const char *kept = keep(graph, name);
     if (kept == NULL || !RESERVE(graph, tensor)) {
         return PRN_NO_TENSOR;
@@ -196,7 +219,7 @@ int32_t prn__graph_bound(prn__graph *graph, const char *name, int32_t slot, int6
         return PRN_NO_TENSOR;
     }
     for (uint32_t i = 0; i < rank; i++) {
-        if (dims[i].fixed < 0 || dims[i].symbol >= (int32_t)graph->symbol_count) {
+        if (dims[i].fixed < 0 || dims[i].symbol < PRN_NO_SYMBOL || dims[i].symbol >= (int32_t)graph->symbol_count) {
             prn__graph_fail(graph, PRN_INVALID, "program '%s': tensor '%s' has a negative dimension or an unknown symbol", graph->name, name);
             return PRN_NO_TENSOR;
         }
@@ -260,7 +283,7 @@ const char *prn__shape_text(const prn_symbol *symbols, const prn_tensor *tensor,
     return target;
 }
 
-static int same_shape(const prn_tensor *a, const prn_tensor *b)
+int prn__same_shape(const prn_tensor *a, const prn_tensor *b)
 {
     if (a->rank != b->rank || a->type != b->type) {
         return 0;
@@ -287,6 +310,10 @@ int32_t prn__graph_op(prn__graph *graph, prn_op_kind kind, const int32_t *inputs
     const struct op_facts *f = facts_of((uint32_t)kind);
     if (f == NULL) {
         prn__graph_fail(graph, PRN_INVALID, "program '%s': operation kind %d does not exist", graph->name, (int)kind);
+        return PRN_NO_TENSOR;
+    }
+    if (graph->is_finished) {
+        prn__graph_fail(graph, PRN_INVALID, "program '%s': %s '%s' comes after the program was finished", graph->name, f->name, name);
         return PRN_NO_TENSOR;
     }
     if (attrs == NULL) {
@@ -325,7 +352,20 @@ int32_t prn__graph_op(prn__graph *graph, prn_op_kind kind, const int32_t *inputs
             return PRN_NO_TENSOR;
         }
         const prn_tensor *given = &graph->tensors[outputs[i]];
-        if ((inferred.known >> i & 1u) != 0 && !same_shape(given, &inferred.shape[i])) {
+        if (given->type != PRN_REAL) {
+            prn__graph_fail(graph, PRN_INVALID, "program '%s': %s '%s': output '%s' holds integers; results are real", graph->name, f->name, name, given->name);
+            return PRN_NO_TENSOR;
+        }
+        if ((kind == PRN_OP_LOOKUP_GRAD || kind == PRN_OP_GATHER_ROWS_GRAD) && (inferred.known >> i & 1u) == 0) { /* only the rows are free */
+            const prn_tensor *dy = &graph->tensors[inputs[0]];
+            if (given->rank != 2 || given->dim[1].fixed != dy->dim[1].fixed || given->dim[1].symbol != dy->dim[1].symbol) {
+                prn__graph_fail(graph, PRN_INVALID, "program '%s': %s '%s': output '%s' %s must have as many columns as '%s' %s", graph->name, f->name, name,
+                                given->name, prn__shape_text(graph->symbols, given, have, sizeof have), dy->name,
+                                prn__shape_text(graph->symbols, dy, want, sizeof want));
+                return PRN_NO_TENSOR;
+            }
+        }
+        if ((inferred.known >> i & 1u) != 0 && !prn__same_shape(given, &inferred.shape[i])) {
             prn__graph_fail(graph, PRN_INVALID, "program '%s': %s '%s': output '%s' is %s but the result is %s", graph->name, f->name, name, given->name,
                             prn__shape_text(graph->symbols, given, have, sizeof have),
                             prn__shape_text(graph->symbols, &inferred.shape[i], want, sizeof want));

@@ -5,6 +5,9 @@
 #include "base/memory.h"
 #include "program/graph.h"
 
+/* No tensor is larger, so that sizes may be multiplied and added without looking. */
+#define PRN__MAX_ELEMENTS (INT64_MAX / 16)
+
 struct prn__graph {
     const char *name;
     prn__arena memory; /* names */
@@ -37,6 +40,9 @@ uint32_t prn__op_outputs(uint32_t kind);
 
 /* "(B*50, 768)" into target; returns target. */
 const char *prn__shape_text(const prn_symbol *symbols, const prn_tensor *tensor, char *target, size_t bytes);
+
+/* Same type, rank and dimensions. */
+int prn__same_shape(const prn_tensor *a, const prn_tensor *b);
 
 /* A workspace tensor of the given type, rank and dims; its offset comes with the plan. */
 int32_t prn__graph_temporary(prn__graph *graph, const char *name, const prn_tensor *like);

@@ -17,9 +17,12 @@ static int dim_same(prn_dim a, prn_dim b)
     return a.fixed == b.fixed && a.symbol == b.symbol;
 }
 
+/* A product that overflows becomes the largest number, which no tensor may have. */
 static prn_dim dim_times(prn_dim d, int64_t n)
 {
-    d.fixed *= n;
+    if (__builtin_mul_overflow(d.fixed, n, &d.fixed)) {
+        d.fixed = INT64_MAX;
+    }
     return d;
 }
 
@@ -69,7 +72,9 @@ static prn_status need(const question *q, uint32_t i, prn_type type, int rank)
     }
     if (q->in[i]->type != (uint32_t)type || (rank >= 0 && q->in[i]->rank != (uint32_t)rank)) {
         char left[200];
-        return prn_error_set(q->error, PRN_INVALID, "input %u, %s, must be %s of rank %d", i, describe(q, i, left, sizeof left), type_name[type], rank);
+        describe(q, i, left, sizeof left);
+        return rank < 0 ? prn_error_set(q->error, PRN_INVALID, "input %u, %s, must be %s", i, left, type_name[type])
+                        : prn_error_set(q->error, PRN_INVALID, "input %u, %s, must be %s of rank %d", i, left, type_name[type], rank);
     }
     return PRN_OK;
 }
@@ -117,7 +122,7 @@ static prn_status patches(question *q)
         }
     }
     int64_t grid = d[1].fixed / p;
-    give(q, 0, 2, dim_times(d[0], grid * grid), prn__fixed(3 * p * p));
+    give(q, 0, 2, dim_times(dim_times(d[0], grid), grid), dim_times(dim_times(prn__fixed(3), p), p));
     return PRN_OK;
 }
 
@@ -217,8 +222,8 @@ static prn_status class_rows(question *q)
         return mismatch(q, 0, 2, "patches must be (B*P, C) with P = T - 1");
     }
     prn_dim rows = q->in[0]->dim[0];
-    rows.fixed = rows.fixed / (t - 1) * t;
-    give(q, 0, 2, rows, channels);
+    rows.fixed /= t - 1;
+    give(q, 0, 2, dim_times(rows, t), channels);
     return PRN_OK;
 }
 
@@ -338,6 +343,11 @@ static prn_status anything(question *q)
     return PRN_OK;
 }
 
+static prn_status broadcast(question *q)
+{
+    return need(q, 0, PRN_REAL, 0); /* the given output decides the rest */
+}
+
 static prn_status linear_grad_x(question *q)
 {
     TRY(need(q, 0, PRN_REAL, 2));
@@ -384,6 +394,11 @@ static prn_status layer_norm_grad(question *q)
     if (!is_same(q->in[0], q->in[1]) || !dim_same(q->in[2]->dim[0], q->in[0]->dim[1])) {
         return mismatch(q, 0, 1, "dy and x must be (M, C), gain (C)");
     }
+    for (uint32_t i = 3; i < 5; i++) {
+        if (!dim_same(q->in[i]->dim[0], q->in[0]->dim[0])) {
+            return mismatch(q, 0, i, "mean and rstd must be (M)");
+        }
+    }
     give_like(q, 0, q->in[0]);
     give_like(q, 1, q->in[2]);
     give_like(q, 2, q->in[2]);
@@ -398,6 +413,12 @@ static prn_status attention_grad(question *q)
     TRY(attention_rows(q, 1, 4));
     if (!is_same(q->in[0], q->in[2])) {
         return mismatch(q, 0, 2, "dy and y must be (M, C)");
+    }
+    if (!dim_same(q->in[1]->dim[0], q->in[0]->dim[0]) || q->in[0]->dim[1].symbol >= 0 || q->in[1]->dim[1].fixed / 3 != q->in[0]->dim[1].fixed) {
+        return mismatch(q, 0, 1, "dy (M, C) needs qkv (M, 3C)");
+    }
+    if (!dim_same(q->in[3]->dim[0], q->in[0]->dim[0]) || !dim_same(q->in[3]->dim[1], prn__fixed(q->attrs->heads))) {
+        return mismatch(q, 0, 3, "lse must be (M, H)");
     }
     give_like(q, 0, q->in[1]);
     return PRN_OK;
@@ -443,8 +464,11 @@ static prn_status l2_normalise_grad(question *q)
     TRY(need(q, 0, PRN_REAL, 2));
     TRY(need(q, 1, PRN_REAL, 2));
     TRY(need(q, 2, PRN_REAL, 1));
+    if (!is_same(q->in[0], q->in[1])) {
+        return mismatch(q, 0, 1, "dy and y must have one shape");
+    }
     give_like(q, 0, q->in[0]);
-    return is_same(q->in[0], q->in[1]) ? PRN_OK : mismatch(q, 0, 1, "dy and y must have one shape");
+    return dim_same(q->in[2]->dim[0], q->in[0]->dim[0]) ? PRN_OK : mismatch(q, 0, 2, "rnorm must be (M)");
 }
 
 static prn_status similarity_grad(question *q)
@@ -458,6 +482,12 @@ static prn_status similarity_grad(question *q)
     if (!dim_same(q->in[1]->dim[0], q->in[0]->dim[0]) || !dim_same(q->in[2]->dim[0], q->in[0]->dim[1])) {
         return mismatch(q, 1, 2, "a must be (R, E) and b (M, E)");
     }
+    if (!dim_same(q->in[1]->dim[1], q->in[2]->dim[1])) {
+        return mismatch(q, 1, 2, "a (R, E) needs b (M, E)");
+    }
+    if (q->in[4] != NULL) {
+        TRY(need(q, 4, PRN_REAL, 0));
+    }
     give_like(q, 0, q->in[1]);
     give_like(q, 1, q->in[2]);
     give(q, 2, 0, ONE, ONE);
@@ -470,8 +500,13 @@ static prn_status cross_entropy_grad(question *q)
     TRY(need(q, 1, PRN_REAL, 2));
     TRY(need(q, 2, PRN_I32, 1));
     TRY(need(q, 3, PRN_REAL, 1));
+    for (uint32_t i = 0; i < 4; i += i == 0 ? 2 : 1) {
+        if (!dim_same(q->in[i]->dim[0], q->in[1]->dim[0])) {
+            return mismatch(q, 1, i, "dloss, labels and lse must be (R)");
+        }
+    }
     give_like(q, 0, q->in[1]);
-    return dim_same(q->in[0]->dim[0], q->in[1]->dim[0]) ? PRN_OK : mismatch(q, 0, 1, "dloss must be (R)");
+    return PRN_OK;
 }
 
 static prn_status soft_cross_entropy_grad(question *q)
@@ -481,8 +516,19 @@ static prn_status soft_cross_entropy_grad(question *q)
     TRY(need(q, 2, PRN_REAL, 2));
     TRY(need(q, 3, PRN_REAL, 1));
     TRY(need(q, 4, PRN_REAL, 1));
+    if (!is_same(q->in[1], q->in[2])) {
+        return mismatch(q, 1, 2, "logits and target logits must have one shape");
+    }
+    for (uint32_t i = 0; i < 5; i += i == 0 ? 3 : 1) {
+        if (!dim_same(q->in[i]->dim[0], q->in[1]->dim[0])) {
+            return mismatch(q, 1, i, "dkl and both log-sum-exps must be (R)");
+        }
+    }
+    if (!(q->attrs->alpha > 0)) {
+        return wrong(q, 1, "the temperature must be positive");
+    }
     give_like(q, 0, q->in[1]);
-    return is_same(q->in[1], q->in[2]) ? PRN_OK : mismatch(q, 1, 2, "logits and target logits must have one shape");
+    return PRN_OK;
 }
 
 static prn_status adamw(question *q)
@@ -517,7 +563,8 @@ static prn_status (*rule_of(prn_op_kind kind))(question *)
     case PRN_OP_MULTIPLY: return multiply;
     case PRN_OP_SUM: return to_scalar;
     case PRN_OP_DOT: return dot;
-    case PRN_OP_FILL: case PRN_OP_BROADCAST: return anything;
+    case PRN_OP_FILL: return anything;
+    case PRN_OP_BROADCAST: return broadcast;
     case PRN_OP_LINEAR_GRAD_X: return linear_grad_x;
     case PRN_OP_LINEAR_GRAD_W: return linear_grad_w;
     case PRN_OP_ACTIVATION_GRAD: return activation_grad;

@@ -145,7 +145,7 @@ prn_status prn__graph_plan_memory(prn__graph *graph, prn_error *error)
                     n = INT64_MAX;
                 }
             }
-            if (n > INT64_MAX / 16) {
+            if (n > PRN__MAX_ELEMENTS) {
                 status = prn_error_set(error, PRN_INVALID, "program '%s': tensor '%s' is too large", graph->name, tensor->name);
                 goto done;
             }
@@ -167,6 +167,10 @@ prn_status prn__graph_plan_memory(prn__graph *graph, prn_error *error)
         for (uint32_t j = 0; j < neighbours && near[j]->offset < offset + lives[i].elements; j++) {
             int64_t end = near[j]->offset + near[j]->elements;
             offset = end > offset ? end : offset;
+        }
+        if (offset > PRN__MAX_ELEMENTS) {
+            status = prn_error_set(error, PRN_INVALID, "program '%s': the workspace is too large", graph->name);
+            goto done;
         }
         lives[i].offset = offset;
         graph->tensors[lives[i].tensor].offset = offset;

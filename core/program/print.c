@@ -17,13 +17,15 @@ static void print_tensor(const prn_program *program, int32_t t, prn__text *targe
 
 void prn__program_print(const prn_program *program, prn__text *target)
 {
-    int64_t values[64] = {0};
+    int64_t *values = prn__alloc_array(program->symbol_count + 1, sizeof *values);
     char number[32];
+    if (values == NULL) {
+        target->failed = 1;
+        return;
+    }
     prn__text_printf(target, "program %s\n", program->name);
     for (uint32_t i = 0; i < program->symbol_count; i++) {
-        if (i < 64) {
-            values[i] = program->symbols[i].maximum;
-        }
+        values[i] = program->symbols[i].maximum;
         prn__text_printf(target, "  size   %-20s at most %lld\n", program->symbols[i].name, (long long)program->symbols[i].maximum);
     }
     for (uint32_t i = 0; i < program->slot_count; i++) {
@@ -60,4 +62,5 @@ void prn__program_print(const prn_program *program, prn__text *target)
             prn__text_puts(target, "\n");
         }
     }
+    prn__free(values);
 }

@@ -19,14 +19,15 @@
 static const prn_option recipe_fields[] = {
     TEXT("name", "", "what the run is called; default: the recipe file's name"),
     TEXT("stream", NULL, "the stream's manifest, a YAML file"),
+    TEXT("reference", "", "another manifest, whose training data strategies may use as reference data (zscl)"),
     TABLE("model", "", "a built-in model, a configuration file or folder, or p.model { ... }; default: that of `init`"),
     TEXT("init", "", "a model folder whose weights take the place of random ones"),
     COUNT("batch", "samples", "256", 2, 1 << 24, "samples in one optimizer step"),
     COUNT("micro_batch", "samples", "0", 0, 1 << 24, "samples computed at a time; 0: the whole batch; the result is that of the whole batch"),
     SWITCH("checkpointing", "false", "recompute activations in the backward pass, to save memory"),
-    TABLE("budget", NULL, "what one time step may cost: p.samples(n) or p.steps(n)"),
+    TABLE("budget", NULL, "what one time step may cost: p.samples(n), p.steps(n), p.epochs(x) or p.macs(x)"),
     TABLE("optimizer", "", "p.adamw { ... }"),
-    TABLE("schedule", NULL, "p.cosine { ... }, p.constant { ... } or function(step, total, time_step)"),
+    TABLE("schedule", NULL, "p.cosine { ... }, another named schedule, or function(step, total, time_step)"),
     TABLE("strategies", NULL, "the strategies to compare, in a list"),
     CHOICE("transform", "train", "train|eval", "train: random crops; eval: the evaluation transform, no randomness"),
     LIST("scale", "0.9,1", 0.01, 1, "the share of an image's area that a random crop keeps, lowest and highest"),
@@ -78,13 +79,38 @@ static const prn_option adamw_fields[] = {
            "what decays: all with two dimensions or more (open_clip when TiC-CLIP was made), or those without embeddings"),
 };
 
-#define SCHEDULE_FIELDS                                                                                    \
-    REAL("peak", NULL, 0, 1000, "the highest learning rate"),                                              \
+#define WARMUP_FIELDS                                                                                      \
     COUNT("warmup", "updates", "0", 0, WHOLE_MAX, "linear warm-up of stages that start from random weights or `init`"),                \
     COUNT("later_warmup", "updates", "0", 0, WHOLE_MAX, "linear warm-up of stages that go on from earlier weights")
 
-static const prn_option cosine_fields[] = {SCHEDULE_FIELDS, REAL("final", "0", 0, 1000, "the learning rate at the end")};
+/* The peak may differ from time step to time step; where a schedule spans all of them, it is one. */
+#define SCHEDULE_FIELDS LIST("peak", NULL, 0, 1000, "the highest learning rate, or a list with that of each time step"), WARMUP_FIELDS
+#define ONE_PEAK_FIELDS REAL("peak", NULL, 0, 1000, "the highest learning rate"), WARMUP_FIELDS
+#define FINAL_FIELD REAL("final", "0", 0, 1000, "the learning rate at the end")
+#define BRANCH_FIELDS(shape)                                                                               \
+    REAL("branch", "0.1", 0.000001, 0.999999, "the share of a time step's updates that its branch takes"), \
+    CHOICE("shape", shape, "linear|1-sqrt|cosine|exponential", "how the branch falls")
+
+static const prn_option cosine_fields[] = {SCHEDULE_FIELDS, FINAL_FIELD};
 static const prn_option constant_fields[] = {SCHEDULE_FIELDS};
+static const prn_option linear_fields[] = {SCHEDULE_FIELDS, FINAL_FIELD};
+static const prn_option warmup_stable_decay_fields[] = {
+    SCHEDULE_FIELDS, FINAL_FIELD,
+    REAL("decay", "0.2", 0.000001, 1, "the share of a stage's updates that decay, at its end"),
+    CHOICE("shape", "linear", "linear|1-sqrt|cosine|exponential", "how they fall"),
+};
+static const prn_option inverse_sqrt_fields[] = {
+    SCHEDULE_FIELDS,
+    REAL("offset", "1000", 0.000001, WHOLE_MAX, "updates, after the warm-up, behind which the rate has fallen to peak / sqrt(2)"),
+};
+static const prn_option infinite_fields[] = {
+    ONE_PEAK_FIELDS, FINAL_FIELD, BRANCH_FIELDS("linear"),
+    REAL("constant", NULL, 0, 1000, "the learning rate after the cooldown, for as long as the line of time steps goes on"),
+    COUNT("cooldown", "updates", NULL, 0, WHOLE_MAX, "updates from the peak to the constant rate, counted over all time steps"),
+    CHOICE("cooldown_shape", "cosine", "linear|1-sqrt|cosine|exponential", "how the cooldown falls"),
+};
+static const prn_option trunk_fields[] = {SCHEDULE_FIELDS, FINAL_FIELD, BRANCH_FIELDS("cosine")};
+static const prn_option autoregressive_cosine_fields[] = {ONE_PEAK_FIELDS, FINAL_FIELD};
 
 static const prn_option evaluate_fields[] = {
     NAMES("sets", "", "names of evaluation sets; default: all"),
@@ -106,6 +132,16 @@ const prn__recipe_table prn__recipe_tables[PRN__TABLE_COUNT] = {
     [PRN__TABLE_ADAMW] = {"p.adamw", "AdamW with decoupled decay", adamw_fields, COUNT_OF(adamw_fields)},
     [PRN__TABLE_COSINE] = {"p.cosine", "warm-up, then half a cosine down", cosine_fields, COUNT_OF(cosine_fields)},
     [PRN__TABLE_CONSTANT] = {"p.constant", "warm-up, then constant", constant_fields, COUNT_OF(constant_fields)},
+    [PRN__TABLE_LINEAR] = {"p.linear", "warm-up, then a straight line down", linear_fields, COUNT_OF(linear_fields)},
+    [PRN__TABLE_WARMUP_STABLE_DECAY] = {"p.warmup_stable_decay", "warm-up, constant, and a decay at the end", warmup_stable_decay_fields,
+                                        COUNT_OF(warmup_stable_decay_fields)},
+    [PRN__TABLE_INVERSE_SQRT] = {"p.inverse_sqrt", "warm-up, then the inverse square root of the updates", inverse_sqrt_fields,
+                                 COUNT_OF(inverse_sqrt_fields)},
+    [PRN__TABLE_INFINITE] = {"p.infinite", "warm-up, cooldown, constant over all time steps, with an annealed branch at each", infinite_fields,
+                             COUNT_OF(infinite_fields)},
+    [PRN__TABLE_TRUNK] = {"p.trunk", "warm-up, then constant, with a decaying branch at each time step", trunk_fields, COUNT_OF(trunk_fields)},
+    [PRN__TABLE_AUTOREGRESSIVE_COSINE] = {"p.autoregressive_cosine", "cosines whose peaks follow one cosine over all time steps so far",
+                                          autoregressive_cosine_fields, COUNT_OF(autoregressive_cosine_fields)},
     [PRN__TABLE_EVALUATE] = {"p.evaluate", "what is scored after each time step", evaluate_fields, COUNT_OF(evaluate_fields)},
     [PRN__TABLE_STRATEGY] = {"p.<strategy>", "any strategy; its own options come from its plugin", strategy_fields, COUNT_OF(strategy_fields)},
 };

@@ -16,7 +16,7 @@
 /* Kinds of tagged tables that the library's constructors make. */
 #define PRN__TAG_RECIPE "recipe"
 #define PRN__TAG_MODEL "model"
-#define PRN__TAG_AMOUNT "amount"       /* samples, steps, seconds */
+#define PRN__TAG_AMOUNT "amount"       /* samples, steps, epochs, macs, seconds */
 #define PRN__TAG_OPTIMIZER "optimizer"
 #define PRN__TAG_SCHEDULE "schedule"
 #define PRN__TAG_STRATEGY "strategy"

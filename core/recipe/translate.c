@@ -43,7 +43,22 @@ const char *prn__find_path(const prn__view *view, const char *key, const char *g
 
 /* ---- amounts ----------------------------------------------------------------------------------------------------------------- */
 
-/* p.samples(n), p.steps(n), p.seconds(x): `units` are those allowed here, ending in NULL. -1 when not given. */
+/* "p.samples(n) or p.steps(n)": the units joined by `join` and, before the last one, `last`, each between `before` and `after`. */
+static const char *join_units(const prn__view *view, const char *const *units, const char *before, const char *after, const char *join, const char *last)
+{
+    size_t bytes = 1, used = 0;
+    for (int i = 0; units[i] != NULL; i++) {
+        bytes += strlen(units[i]) + strlen(before) + strlen(after) + strlen(join) + strlen(last);
+    }
+    char *text = prn__view_alloc(view, bytes);
+    for (int i = 0; units[i] != NULL; i++) {
+        const char *between = i == 0 ? "" : units[i + 1] == NULL ? last : join;
+        used += (size_t)snprintf(text + used, bytes - used, "%s%s%s%s", between, before, units[i], after);
+    }
+    return text;
+}
+
+/* p.samples(n), p.steps(n), p.seconds(x), ...: `units` are those allowed here, ending in NULL. -1 when not given. */
 static int read_amount(const prn__view *view, const char *key, const char *const *units, double *amount)
 {
     lua_State *L = view->L;
@@ -57,7 +72,7 @@ static int read_amount(const prn__view *view, const char *key, const char *const
             unit = strcmp(units[i], tag.name) == 0 ? i : unit;
         }
         if (unit < 0) {
-            prn__view_bad(view, key, PRN_INVALID, "%s: `%s` is p.%s(n) or p.%s(n), not %s%s", view->what, key, units[0], units[1],
+            prn__view_bad(view, key, PRN_INVALID, "%s: `%s` is %s, not %s%s", view->what, key, join_units(view, units, "p.", "(n)", ", ", " or "),
                           is_amount ? "p." : "a ", is_amount ? tag.name : type == LUA_TNUMBER ? "number without a unit" : luaL_typename(L, -1));
         }
         lua_getfield(L, -1, tag.name);
@@ -79,14 +94,16 @@ static int read_amount(const prn__view *view, const char *key, const char *const
         char *end;
         *amount = strtod(text, &end);
         if (unit < 0) {
-            prn__view_bad(view, key, PRN_INVALID, "say in what: --set %s.%s=... or --set %s.%s=...", key, units[0], key, units[1]);
+            prn__view_bad(view, key, PRN_INVALID, "say in what: --set %s.<unit>=..., where the unit is %s", key,
+                          join_units(view, units, "", "", ", ", " or "));
         }
         if (end == text || *end != '\0') {
             prn__raise(L, PRN_INVALID, NULL, 0, "--set %s=%.100s: is no number", name, text);
         }
     }
-    if (unit >= 0 && (!isfinite(*amount) || *amount < 0 || *amount > 9e15)) {
-        prn__view_bad(view, key, PRN_INVALID, "%s: `%s` is %g; it must be a number from 0 to 9e15", view->what, key, *amount);
+    const double highest = unit >= 0 && strcmp(units[unit], "macs") == 0 ? 1e30 : 9e15;
+    if (unit >= 0 && (!isfinite(*amount) || *amount < 0 || *amount > highest)) {
+        prn__view_bad(view, key, PRN_INVALID, "%s: `%s` is %g; it must be a number from 0 to %g", view->what, key, *amount, highest);
     }
     return unit;
 }
@@ -102,8 +119,8 @@ static void refuse_inner_settings(const prn__view *view, const char *key, const 
                 known |= strcmp(name + length + 1, units[u]) == 0;
             }
             if (!known) {
-                prn__raise(view->L, PRN_INVALID, NULL, 0, "--set %.200s=%.100s: `%s` has only '%s' and '%s'", name, view->host->settings[i].value, key,
-                           units[0], units[1]);
+                prn__raise(view->L, PRN_INVALID, NULL, 0, "--set %.200s=%.100s: `%s` has only %s", name, view->host->settings[i].value, key,
+                           join_units(view, units, "'", "'", ", ", " and "));
             }
         }
     }
@@ -111,20 +128,29 @@ static void refuse_inner_settings(const prn__view *view, const char *key, const 
 
 static void read_budget(const prn__view *view)
 {
-    static const char *const units[] = {"samples", "steps", NULL};
+    static const char *const units[] = {"samples", "steps", "epochs", "macs", NULL};
+    static const prn__budget_unit kinds[] = {PRN__BUDGET_SAMPLES, PRN__BUDGET_STEPS, PRN__BUDGET_EPOCHS, PRN__BUDGET_MACS};
     prn__recipe *recipe = view->host->recipe;
     double amount = 0;
     refuse_inner_settings(view, "budget", units);
     int unit = read_amount(view, "budget", units, &amount);
     if (unit < 0) {
-        prn__raise(view->L, PRN_INVALID, view->file, view->line, "p.recipe needs `budget`: what one time step may cost, p.samples(20000) or p.steps(100)");
+        prn__raise(view->L, PRN_INVALID, view->file, view->line, "p.recipe needs `budget`: what one time step may cost, p.samples(20000), p.steps(100),"
+                   " p.epochs(2) or p.macs(1e15)");
+    }
+    recipe->budget_unit = kinds[unit];
+    recipe->budget_amount = amount;
+    if (recipe->budget_unit == PRN__BUDGET_EPOCHS || recipe->budget_unit == PRN__BUDGET_MACS) { /* in steps only when a stage's data and model are known */
+        if (amount <= 0) {
+            prn__view_bad(view, "budget", PRN_INVALID, "`budget` is %g %s; it must be above 0", amount, units[unit]);
+        }
+        return;
     }
     if (amount != floor(amount) || amount < 1) {
         prn__view_bad(view, "budget", PRN_INVALID, "`budget` is %g %s; it must be a whole number, at least 1", amount, units[unit]);
     }
-    recipe->budget_unit = unit == 0 ? PRN__BUDGET_SAMPLES : PRN__BUDGET_STEPS;
     recipe->budget = (int64_t)amount;
-    if (unit == 0 && recipe->budget < recipe->batch) {
+    if (recipe->budget_unit == PRN__BUDGET_SAMPLES && recipe->budget < recipe->batch) {
         prn__view_bad(view, "budget", PRN_INVALID, "`budget` is %" PRId64 " samples, less than one batch of %" PRId64 "; raise it, or lower `batch`",
                       recipe->budget, recipe->batch);
     }
@@ -188,13 +214,103 @@ static void read_optimizer(const prn__view *view)
     recipe->decay_rule = strcmp(value.string, "dimensions") == 0 ? PRN__DECAY_DIMENSIONS : PRN__DECAY_NO_EMBEDDINGS;
 }
 
+static const struct {
+    const char *name;
+    prn__schedule_kind kind;
+    prn__recipe_table_id table;
+} SCHEDULES[] = {
+    {"constant", PRN__SCHEDULE_CONSTANT, PRN__TABLE_CONSTANT},
+    {"cosine", PRN__SCHEDULE_COSINE, PRN__TABLE_COSINE},
+    {"linear", PRN__SCHEDULE_LINEAR, PRN__TABLE_LINEAR},
+    {"warmup_stable_decay", PRN__SCHEDULE_WARMUP_STABLE_DECAY, PRN__TABLE_WARMUP_STABLE_DECAY},
+    {"inverse_sqrt", PRN__SCHEDULE_INVERSE_SQRT, PRN__TABLE_INVERSE_SQRT},
+    {"infinite", PRN__SCHEDULE_INFINITE, PRN__TABLE_INFINITE},
+    {"trunk", PRN__SCHEDULE_TRUNK, PRN__TABLE_TRUNK},
+    {"autoregressive_cosine", PRN__SCHEDULE_AUTOREGRESSIVE_COSINE, PRN__TABLE_AUTOREGRESSIVE_COSINE},
+};
+
+static prn__shape shape_of(const char *name)
+{
+    return strcmp(name, "1-sqrt") == 0        ? PRN__SHAPE_ONE_MINUS_SQRT
+           : strcmp(name, "cosine") == 0      ? PRN__SHAPE_COSINE
+           : strcmp(name, "exponential") == 0 ? PRN__SHAPE_EXPONENTIAL
+                                              : PRN__SHAPE_LINEAR;
+}
+
+static void read_peak(const prn__view *inner, prn__schedule *schedule)
+{
+    prn_option_value value;
+    (void)prn__view_read(inner, "peak", &value);
+    if (prn__view_field(inner, "peak")->type == PRN_OPTION_REAL) {
+        schedule->peak = value.real;
+        return;
+    }
+    if (value.list_count < 1) {
+        prn__view_bad(inner, "peak", PRN_INVALID, "%s: `peak` is an empty list; give a number, or one for each time step", inner->what);
+    }
+    if (value.list_count > inner->host->manifest->step_count) {
+        prn__view_bad(inner, "peak", PRN_INVALID, "%s: `peak` has %" PRIu64 " numbers, and the stream %zu time steps", inner->what, value.list_count,
+                      inner->host->manifest->step_count);
+    }
+    schedule->peak = value.list[0];
+    if (value.list_count > 1) {
+        schedule->peaks = value.list;
+        schedule->peak_count = (size_t)value.list_count;
+    }
+}
+
+/* What only some schedules have. */
+static void read_phases(const prn__view *inner, prn__schedule *schedule)
+{
+    prn_option_value value;
+    if (prn__view_field(inner, "final") != NULL) {
+        (void)prn__view_read(inner, "final", &value);
+        schedule->final = value.real;
+    }
+    if (prn__view_field(inner, "shape") != NULL) {
+        (void)prn__view_read(inner, "shape", &value);
+        schedule->shape = shape_of(value.string);
+        if (schedule->shape == PRN__SHAPE_EXPONENTIAL && schedule->final <= 0) {
+            prn__view_bad(inner, "shape", PRN_INVALID, "%s: `shape` \"exponential\" never reaches 0; give a `final` above 0", inner->what);
+        }
+    }
+    if (prn__view_field(inner, "decay") != NULL) {
+        (void)prn__view_read(inner, "decay", &value);
+        schedule->decay = value.real;
+    }
+    if (prn__view_field(inner, "offset") != NULL) {
+        (void)prn__view_read(inner, "offset", &value);
+        schedule->offset = value.real;
+    }
+    if (prn__view_field(inner, "branch") != NULL) {
+        (void)prn__view_read(inner, "branch", &value);
+        schedule->branch = value.real;
+    }
+    if (prn__view_field(inner, "cooldown") != NULL) {
+        (void)prn__view_read(inner, "constant", &value);
+        schedule->constant = value.real;
+        (void)prn__view_read(inner, "cooldown", &value);
+        schedule->cooldown_steps = value.integer;
+        (void)prn__view_read(inner, "cooldown_shape", &value);
+        schedule->cooldown_shape = shape_of(value.string);
+        if (schedule->constant > schedule->peak) {
+            prn__view_bad(inner, "constant", PRN_INVALID, "%s: `constant` is %g, above the `peak` of %g that the cooldown falls from", inner->what,
+                          schedule->constant, schedule->peak);
+        }
+        if (schedule->cooldown_shape == PRN__SHAPE_EXPONENTIAL && schedule->constant <= 0) {
+            prn__view_bad(inner, "cooldown_shape", PRN_INVALID, "%s: `cooldown_shape` \"exponential\" never reaches 0; give a `constant` above 0", inner->what);
+        }
+    }
+}
+
 static void read_schedule(const prn__view *view)
 {
-    static const char wanted[] = "p.cosine { ... }, p.constant { ... } or a function(step, total, time_step)";
+    static const char wanted[] = "p.cosine { ... }, p.constant { ... }, another schedule of docs/recipes.md, or a function(step, total, time_step)";
     lua_State *L = view->L;
     prn__schedule *schedule = &view->host->recipe->schedule;
     prn__tag tag;
     prn_option_value value;
+    size_t which = 0;
     if (prn__view_push(view, "schedule") == LUA_TFUNCTION) {
         for (size_t i = 0; i < view->host->setting_count; i++) {
             if (strncmp(view->host->settings[i].name, "schedule.", 9) == 0) {
@@ -210,20 +326,18 @@ static void read_schedule(const prn__view *view)
     if (!push_tagged(view, "schedule", PRN__TAG_SCHEDULE, wanted, &tag)) {
         prn__raise(L, PRN_INVALID, view->file, view->line, "p.recipe needs `schedule`: %s", wanted);
     }
-    schedule->kind = strcmp(tag.name, "cosine") == 0 ? PRN__SCHEDULE_COSINE : PRN__SCHEDULE_CONSTANT;
-    prn__view inner = prn__view_of(L, schedule->kind == PRN__SCHEDULE_COSINE ? PRN__TABLE_COSINE : PRN__TABLE_CONSTANT, "schedule", lua_gettop(L),
-                                   tag.file, tag.line);
+    while (which + 1 < sizeof SCHEDULES / sizeof SCHEDULES[0] && strcmp(tag.name, SCHEDULES[which].name) != 0) {
+        which++;
+    }
+    schedule->kind = SCHEDULES[which].kind;
+    prn__view inner = prn__view_of(L, SCHEDULES[which].table, "schedule", lua_gettop(L), tag.file, tag.line);
     prn__view_check_keys(&inner);
-    (void)prn__view_read(&inner, "peak", &value);
-    schedule->peak = value.real;
+    read_peak(&inner, schedule);
     (void)prn__view_read(&inner, "warmup", &value);
     schedule->warmup_steps = value.integer;
     (void)prn__view_read(&inner, "later_warmup", &value);
     schedule->later_warmup_steps = value.integer;
-    if (schedule->kind == PRN__SCHEDULE_COSINE) {
-        (void)prn__view_read(&inner, "final", &value);
-        schedule->final = value.real;
-    }
+    read_phases(&inner, schedule);
 }
 
 /* ---- lists of names --------------------------------------------------------------------------------------------------------------- */
@@ -586,6 +700,14 @@ static void read_stream(const prn__view *view)
     }
 }
 
+static void read_reference(const prn__view *view)
+{
+    prn_option_value value;
+    if (prn__view_read(view, "reference", &value) && value.string[0] != '\0') {
+        view->host->recipe->reference_path = prn__find_path(view, "reference", value.string);
+    }
+}
+
 static void read_plain(const prn__view *view)
 {
     prn__recipe *recipe = view->host->recipe;
@@ -630,6 +752,7 @@ void prn__recipe_translate(lua_State *L)
     prn__view_check_keys(&view);
     read_name(&view);
     read_stream(&view);
+    read_reference(&view);
     read_plain(&view);
     read_budget(&view);
     read_optimizer(&view);

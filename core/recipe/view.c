@@ -256,7 +256,7 @@ static const char *value_text(const prn__view *view, const prn_option *field)
             return number_text(view, field, -1);
         }
         if (type != LUA_TTABLE) {
-            wrong_type(view, field, "a list of numbers", -1);
+            wrong_type(view, field, "a number or a list of numbers", -1);
         }
         return list_text(view, field);
     default:

@@ -7,6 +7,7 @@
 
 #include "base/memory.h"
 #include "report/json.h"
+#include "report/strategy_report.h"
 #include "report/table.h"
 
 enum { MAX_DEVICES = 64 };
@@ -118,7 +119,7 @@ static void print_options(const prn__component *c, prn__text *target)
         if (o->type == PRN_OPTION_CHOICE) {
             prn__table_cell(table, "%s", o->choices != NULL ? o->choices : "");
         } else if (has_bounds(o)) {
-            prn__table_cell(table, "%s, %g to %g%s%s", type_name(o), o->minimum, o->maximum, o->unit != NULL && o->unit[0] != '\0' ? " " : "",
+            prn__table_cell(table, "%s, %.10g to %.10g%s%s", type_name(o), o->minimum, o->maximum, o->unit != NULL && o->unit[0] != '\0' ? " " : "",
                             o->unit != NULL ? o->unit : "");
         } else {
             prn__table_cell(table, "%s%s%s", type_name(o), o->unit != NULL && o->unit[0] != '\0' ? ", " : "", o->unit != NULL ? o->unit : "");
@@ -206,19 +207,22 @@ void prn__strategies_json(const prn__component *components, size_t count, prn__t
     prn__json_finish(&json, root, target);
 }
 
-void prn__strategy_print(const prn__component *component, prn__text *target)
+void prn__strategy_print(prn__registry *registry, const prn__component *component, const prn__option_pair *given, size_t given_count, prn__text *target)
 {
     print_head(component, target);
     print_options(component, target);
+    prn__text_puts(target, "\n");
+    prn__strategy_facts_print(registry, component->strategy, given, given_count, target);
     prn__text_printf(target, "\nin a recipe: strategies = { p.%s {%s%s%s} }\n", component->name, component->option_count > 0 ? " " : "",
                      component->option_count > 0 ? option_at(component, 0)->name : "", component->option_count > 0 ? " = ... " : "");
 }
 
-void prn__strategy_json(const prn__component *component, prn__text *target)
+void prn__strategy_json(prn__registry *registry, const prn__component *component, const prn__option_pair *given, size_t given_count, prn__text *target)
 {
     prn__json json = {0};
     json_t *root = prn__json_object(&json, NULL, NULL);
     put_component(&json, root, component);
+    prn__strategy_facts_json(registry, component->strategy, given, given_count, &json, root);
     prn__json_finish(&json, root, target);
 }
 

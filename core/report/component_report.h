@@ -20,8 +20,9 @@ prn_status prn__components_find(prn__registry *registry, const char *interface_i
 
 void prn__strategies_print(const prn__component *components, size_t count, prn__text *target);
 void prn__strategies_json(const prn__component *components, size_t count, prn__text *target);
-void prn__strategy_print(const prn__component *component, prn__text *target);
-void prn__strategy_json(const prn__component *component, prn__text *target);
+/* With its declared facts (strategy_report.h) under these options; facts that cannot be asked for are a reason instead. */
+void prn__strategy_print(prn__registry *registry, const prn__component *component, const prn__option_pair *given, size_t given_count, prn__text *target);
+void prn__strategy_json(prn__registry *registry, const prn__component *component, const prn__option_pair *given, size_t given_count, prn__text *target);
 
 /* Backends come with their devices, asked for here, and with the plugins that were refused. */
 void prn__backends_print(prn__registry *registry, const prn__component *components, size_t count, prn__text *target);

@@ -3,9 +3,11 @@
 
 #include <dirent.h>
 #include <inttypes.h>
+#include <math.h>
 #include <string.h>
 
 #include "report/json.h"
+#include "report/schedule_report.h"
 #include "report/table.h"
 #include "run/stage_files.h"
 
@@ -36,7 +38,7 @@ const char *prn__stage_state_name(const prn__plan *plan, const prn__stage *stage
 }
 
 typedef struct plan_totals {
-    double forward_macs, total_macs;
+    double forward_macs, total_macs, teacher_macs, tuning_macs;
     int64_t samples;
     uint32_t done;
 } plan_totals;
@@ -47,6 +49,8 @@ static plan_totals totals_of(const prn__plan *plan)
     for (uint32_t i = 0; i < plan->stage_count; i++) {
         t.forward_macs += plan->stages[i].forward_macs;
         t.total_macs += plan->stages[i].total_macs;
+        t.teacher_macs += plan->stages[i].teacher_macs;
+        t.tuning_macs += plan->stages[i].tuning_macs;
         t.samples += plan->stages[i].samples;
         t.done += plan->stages[i].is_done ? 1 : 0;
     }
@@ -54,6 +58,27 @@ static plan_totals totals_of(const prn__plan *plan)
 }
 
 /* ---- text ------------------------------------------------------------------------------------------------------------------ */
+
+static void budget_text(const prn__plan *plan, prn__text *text)
+{
+    const prn__recipe *r = plan->recipe;
+    char a[32], b[32];
+    const char *batch = prn__format_count(r->batch, b, sizeof b);
+    switch (r->budget_unit) {
+    case PRN__BUDGET_SAMPLES:
+    case PRN__BUDGET_STEPS:
+        prn__text_printf(text, "%s updates of %s samples", prn__format_count(r->budget_unit == PRN__BUDGET_STEPS ? r->budget : r->budget / r->batch, a, sizeof a),
+                         batch);
+        break;
+    case PRN__BUDGET_EPOCHS:
+        prn__text_printf(text, "%g epoch%s of its data in updates of %s samples", r->budget_amount, r->budget_amount == 1 ? "" : "s", batch);
+        break;
+    case PRN__BUDGET_MACS:
+        prn__text_printf(text, "%s forward MACs in updates of %s samples", prn__format_si(r->budget_amount, a, sizeof a), batch);
+        break;
+    }
+    prn__text_puts(text, ", a time step of cost 1");
+}
 
 static void print_head(const prn__plan *plan, prn__text *target)
 {
@@ -67,10 +92,13 @@ static void print_head(const prn__plan *plan, prn__text *target)
     prn__table_cell(table, "model");
     prn__table_cell(table, "%s, %s parameters, %s forward MACs a sample%s%s", r->model.name, prn__format_si((double)plan->model->elements, a, sizeof a),
                     prn__format_si(plan->image_macs + plan->text_macs, b, sizeof b), r->init != NULL ? ", starts from " : "", r->init != NULL ? r->init : "");
-    int64_t updates = r->budget_unit == PRN__BUDGET_STEPS ? r->budget : r->budget / (r->batch > 0 ? r->batch : 1);
+    prn__text budget;
+    prn__text_init(&budget);
+    budget_text(plan, &budget);
+    target->failed |= budget.failed;
     prn__table_cell(table, "budget");
-    prn__table_cell(table, "%s updates of %s samples a time step of cost 1", prn__format_count(updates, a, sizeof a),
-                    prn__format_count(r->batch, b, sizeof b));
+    prn__table_cell(table, "%s", budget.data != NULL ? budget.data : "");
+    prn__text_fini(&budget);
     prn__table_cell(table, "backend");
     prn__table_cell(table, "%s", r->backend);
     prn__table_cell(table, "workspace");
@@ -110,6 +138,44 @@ static void print_strategies(const prn__plan *plan, prn__text *target)
     prn__table_destroy(table);
 }
 
+/* A column of zeros says nothing: teacher and tuning are there where some strategy has them. */
+static void print_costs(const prn__plan *plan, prn__text *target)
+{
+    const plan_totals t = totals_of(plan);
+    char text[32];
+    prn__table *table = prn__table_create();
+    prn__table_column(table, "strategy", 'l');
+    prn__table_column(table, "MACs in all", 'r');
+    if (t.teacher_macs > 0) {
+        prn__table_column(table, "of teacher", 'r');
+    }
+    if (t.tuning_macs > 0) {
+        prn__table_column(table, "of tuning", 'r');
+    }
+    static const char *const heads[] = {"memory-adjusted FLOPs", "checkpoints", "buffer samples", "buffer"};
+    for (size_t i = 0; i < sizeof heads / sizeof heads[0]; i++) {
+        prn__table_column(table, heads[i], 'r');
+    }
+    for (size_t s = 0; s < plan->recipe->strategy_count; s++) {
+        const prn__plan_line *line = &plan->lines[s];
+        prn__table_cell(table, "%s", line->label);
+        prn__table_si(table, line->total_macs);
+        if (t.teacher_macs > 0) {
+            prn__table_si(table, line->teacher_macs);
+        }
+        if (t.tuning_macs > 0) {
+            prn__table_si(table, line->tuning_macs);
+        }
+        prn__table_si(table, line->memory_adjusted_flops);
+        prn__table_cell(table, "%s", prn__format_bytes(line->checkpoint_bytes, text, sizeof text));
+        prn__table_count(table, line->buffer_samples);
+        prn__table_cell(table, "%s", isfinite(line->buffer_bytes) ? prn__format_bytes(line->buffer_bytes, text, sizeof text) : "-");
+    }
+    prn__text_puts(target, "\n");
+    prn__table_print(table, 2, target);
+    prn__table_destroy(table);
+}
+
 /* "1993, 1995 (at most 500)": whole ranges are shortened to "1993 .. 2016". */
 static void source_text(const prn__plan *plan, const prn__stage *stage, prn__text *text)
 {
@@ -118,6 +184,9 @@ static void source_text(const prn__plan *plan, const prn__stage *stage, prn__tex
     if ((stage->hooks & PRN_HOOK_FINISH) != 0) {
         prn__text_printf(text, "finishes #%d", stage->parent + 1);
         return;
+    }
+    if (stage->is_branch) {
+        prn__text_puts(text, "branch: ");
     }
     int is_range = n > 2;
     for (uint32_t i = 0; i < n; i++) {
@@ -185,24 +254,51 @@ void prn__plan_print(const prn__plan *plan, prn__text *target)
 {
     print_head(plan, target);
     print_strategies(plan, target);
+    print_costs(plan, target);
     print_stages(plan, target);
 }
 
 /* ---- JSON ------------------------------------------------------------------------------------------------------------------ */
 
-static void put_cost(prn__json *json, json_t *object, double forward_macs, double total_macs, int64_t samples)
+static void put_cost(prn__json *json, json_t *object, double forward_macs, double total_macs, double teacher_macs, double tuning_macs, int64_t samples)
 {
     prn__json_real(json, object, "forward_macs", forward_macs);
     prn__json_real(json, object, "total_macs", total_macs);
+    prn__json_real(json, object, "teacher_macs", teacher_macs);
+    prn__json_real(json, object, "tuning_macs", tuning_macs);
     prn__json_integer(json, object, "samples", samples);
 }
 
-static void put_line(prn__json *json, json_t *strategies, const prn__plan *plan, const prn__plan_line *line)
+static void put_budget(prn__json *json, json_t *root, const prn__recipe *r)
+{
+    json_t *object = prn__json_object(json, root, "budget");
+    switch (r->budget_unit) {
+    case PRN__BUDGET_SAMPLES:
+        prn__json_integer(json, object, "samples", r->budget);
+        break;
+    case PRN__BUDGET_STEPS:
+        prn__json_integer(json, object, "steps", r->budget);
+        break;
+    case PRN__BUDGET_EPOCHS:
+        prn__json_real(json, object, "epochs", r->budget_amount);
+        break;
+    case PRN__BUDGET_MACS:
+        prn__json_real(json, object, "macs", r->budget_amount);
+        break;
+    }
+}
+
+static void put_line(prn__json *json, json_t *strategies, const prn__plan *plan, const prn__plan_line *line, int with_schedule)
 {
     json_t *object = prn__json_object(json, strategies, line->label);
     prn__json_string(json, object, "strategy", line->strategy);
     prn__json_parsed(json, object, "options", line->options);
-    put_cost(json, object, line->forward_macs, line->total_macs, line->samples);
+    put_cost(json, object, line->forward_macs, line->total_macs, line->teacher_macs, line->tuning_macs, line->samples);
+    prn__json_real(json, object, "memory_factor", line->memory_factor);
+    prn__json_real(json, object, "memory_adjusted_flops", line->memory_adjusted_flops);
+    prn__json_real(json, object, "checkpoint_bytes", line->checkpoint_bytes);
+    prn__json_integer(json, object, "buffer_samples", line->buffer_samples);
+    prn__json_real(json, object, "buffer_bytes", line->buffer_bytes);
     json_t *steps = prn__json_array(json, object, "steps");
     for (uint32_t t = 0; t < plan->step_count; t++) {
         const prn__stage *stage = &plan->stages[line->stages[t]];
@@ -211,8 +307,13 @@ static void put_line(prn__json *json, json_t *strategies, const prn__plan *plan,
         prn__json_string(json, step, "name", plan->manifest->steps[t].name);
         prn__json_string(json, step, "stage", stage->key);
         prn__json_string(json, step, "trained", plan->stages[line->trained[t]].key);
-        prn__json_integer(json, step, "updates", plan->stages[line->trained[t]].steps);
-        put_cost(json, step, line->step_forward_macs[t], line->step_total_macs[t], line->step_samples[t]);
+        prn__json_string(json, step, "trunk", plan->stages[line->trunk[t]].key);
+        prn__json_integer(json, step, "updates", line->step_updates[t]);
+        put_cost(json, step, line->step_forward_macs[t], line->step_total_macs[t], line->step_teacher_macs[t], line->step_tuning_macs[t],
+                 line->step_samples[t]);
+    }
+    if (with_schedule) {
+        prn__schedule_put(json, object, plan, line);
     }
 }
 
@@ -230,7 +331,8 @@ static void put_stage(prn__json *json, json_t *stages, const prn__plan *plan, co
     prn__json_string(json, object, "parent", stage->parent >= 0 ? plan->stages[stage->parent].key : NULL);
     prn__json_boolean(json, object, "keep_optimizer", stage->keep_optimizer);
     prn__json_integer(json, object, "updates", stage->steps);
-    put_cost(json, object, stage->forward_macs, stage->total_macs, stage->samples);
+    prn__json_boolean(json, object, "branch", stage->is_branch);
+    put_cost(json, object, stage->forward_macs, stage->total_macs, stage->teacher_macs, stage->tuning_macs, stage->samples);
     json_t *sources = prn__json_array(json, object, "sources");
     for (uint32_t i = 0; i < stage->source_count; i++) {
         json_t *source = prn__json_object(json, sources, NULL);
@@ -242,7 +344,7 @@ static void put_stage(prn__json *json, json_t *stages, const prn__plan *plan, co
     }
 }
 
-void prn__plan_json(const prn__plan *plan, prn__text *target)
+void prn__plan_json(const prn__plan *plan, int with_schedule, prn__text *target)
 {
     const prn__recipe *r = plan->recipe;
     prn__json json = {0};
@@ -255,6 +357,7 @@ void prn__plan_json(const prn__plan *plan, prn__text *target)
     prn__json_string(&json, root, "backend", r->backend);
     prn__json_integer(&json, root, "seed", (int64_t)r->seed);
     prn__json_integer(&json, root, "batch", r->batch);
+    put_budget(&json, root, r);
     json_t *names = prn__json_array(&json, root, "time_steps");
     for (uint32_t t = 0; t < plan->step_count; t++) {
         prn__json_string(&json, names, NULL, plan->manifest->steps[t].name);
@@ -266,13 +369,13 @@ void prn__plan_json(const prn__plan *plan, prn__text *target)
     prn__json_real(&json, model, "text_macs", plan->text_macs);
     json_t *strategies = prn__json_object(&json, root, "strategies");
     for (size_t s = 0; s < r->strategy_count; s++) {
-        put_line(&json, strategies, plan, &plan->lines[s]);
+        put_line(&json, strategies, plan, &plan->lines[s], with_schedule);
     }
     json_t *stages = prn__json_array(&json, root, "stages");
     for (uint32_t i = 0; i < plan->stage_count; i++) {
         put_stage(&json, stages, plan, &plan->stages[i]);
     }
     plan_totals t = totals_of(plan);
-    put_cost(&json, root, t.forward_macs, t.total_macs, t.samples);
+    put_cost(&json, root, t.forward_macs, t.total_macs, t.teacher_macs, t.tuning_macs, t.samples);
     prn__json_finish(&json, root, target);
 }

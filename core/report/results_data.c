@@ -105,6 +105,8 @@ void prn__results_json(const prn__results *results, const prn__results_view *vie
         prn__json_parsed(&json, object, "options", strategy->options);
         prn__json_real(&json, object, "forward_macs", strategy->forward_macs);
         prn__json_real(&json, object, "total_macs", strategy->total_macs);
+        prn__json_real(&json, object, "teacher_macs", strategy->teacher_macs);
+        prn__json_real(&json, object, "tuning_macs", strategy->tuning_macs);
         prn__json_integer(&json, object, "samples", strategy->samples);
         put_stages(&json, object, results, strategy);
         put_tasks(&json, object, results, strategy, view->score);

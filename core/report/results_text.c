@@ -96,6 +96,17 @@ static void print_comparison(const prn__results *results, size_t task, const cha
         prn__table_column(table, "regret", 'r');
     }
     prn__table_column(table, "forward MACs", 'r');
+    int has_teacher = 0, has_tuning = 0;
+    for (size_t s = 0; s < results->strategy_count; s++) {
+        has_teacher |= results->strategies[s].teacher_macs > 0;
+        has_tuning |= results->strategies[s].tuning_macs > 0;
+    }
+    if (has_teacher) {
+        prn__table_column(table, "teacher", 'r');
+    }
+    if (has_tuning) {
+        prn__table_column(table, "tuning", 'r');
+    }
     prn__table_column(table, "samples", 'r');
     for (size_t s = 0; s < results->strategy_count; s++) {
         const prn__result_strategy *strategy = &results->strategies[s];
@@ -112,6 +123,12 @@ static void print_comparison(const prn__results *results, size_t task, const cha
             prn__table_percent(table, t->regret);
         }
         prn__table_si(table, strategy->forward_macs);
+        if (has_teacher) {
+            prn__table_si(table, strategy->teacher_macs);
+        }
+        if (has_tuning) {
+            prn__table_si(table, strategy->tuning_macs);
+        }
         prn__table_count(table, strategy->samples);
     }
     prn__table_print(table, 2, target);

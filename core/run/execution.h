@@ -31,6 +31,7 @@ typedef struct prn__execution {
     int32_t loaded_stage;    /* whose finished weights `state` and the embedder hold; -1 for none */
     char *cache;             /* folder for shard indexes */
     const char **data_digests; /* (T), NULL where not asked for yet */
+    const char *reference_digest; /* of the reference stream; the same */
     prn__scored_set *sets;
     size_t set_count;
     int64_t samples_left;    /* of all stages that are to be trained, this one included */

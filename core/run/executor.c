@@ -36,7 +36,8 @@ const char *prn__execution_folder(prn__execution *x, const prn__stage *stage)
 
 const char *prn__stage_label(const prn__plan *plan, const prn__stage *stage, char *target, size_t bytes)
 {
-    int used = snprintf(target, bytes, "time step %u (%s), %s ", stage->time_step, plan->manifest->steps[stage->time_step - 1].name,
+    int used = snprintf(target, bytes, "time step %u (%s), %s%s ", stage->time_step, plan->manifest->steps[stage->time_step - 1].name,
+                        stage->is_branch ? "branch, " : "",
                         stage->used_by_count == 1 ? "strategy" : "strategies");
     for (uint32_t i = 0; i < stage->used_by_count && used >= 0 && (size_t)used < bytes; i++) {
         int more = snprintf(target + used, bytes - (size_t)used, "%s%s", i > 0 ? ", " : "", stage->used_by[i]);

@@ -42,6 +42,8 @@ struct prn__hooks {
     } kept[KEPT_LIMIT];
     size_t kept_count;
     json_t *notes;
+    int64_t gradient_batches, scores; /* what `finish` has used of what the plan counted */
+    int memory_is_used;               /* this update's memory gradient was asked for */
 };
 
 static prn_status no_memory(prn_error *error)
@@ -55,6 +57,30 @@ static prn_status of_strategy(const prn__hooks *h, prn_status status, const char
                             : prn_error_context(error, status, "strategy '%s', time step %u (%s), %s", h->label, h->stage->time_step,
                                                 h->x->plan->manifest->steps[h->stage->time_step - 1].name, what);
 }
+
+/* The watch of the run, before and after a callback. */
+static prn_status tell(const prn__hooks *h, const char *name, int is_over, prn_status status, prn_error *error)
+{
+    const prn__run_options *options = h->x->options;
+    if (options == NULL || options->callback == NULL) {
+        return PRN_OK;
+    }
+    const prn__callback callback = {.label = h->label, .name = name, .time_step = h->stage->time_step, .is_over = is_over, .status = status,
+                                    .gradient_batches = h->gradient_batches, .scores = h->scores,
+                                    .declared_gradient_batches = h->stage->finish_gradient_batches,
+                                    .declared_scores = h->stage->finish_scores * h->stage->time_step};
+    return options->callback(options->callback_context, &callback, error);
+}
+
+/* Calls h->table->MEMBER with the arguments behind it, and tells the watch. */
+#define CALL(h, status, member, ...)                                         \
+    do {                                                                     \
+        (status) = tell(h, #member, 0, PRN_OK, error);                       \
+        if ((status) == PRN_OK) {                                            \
+            (status) = (h)->table->member((h)->instance, __VA_ARGS__);       \
+            (void)tell(h, #member, 1, status, NULL);                         \
+        }                                                                    \
+    } while (0)
 
 /* ---- what a strategy may ask for --------------------------------------------------------------------------------------------- */
 
@@ -175,6 +201,10 @@ static prn_status data_gradient(void *self, prn_vector *target, double *loss, pr
     if (!h->is_finishing) {
         return prn_error_set(error, PRN_INVALID, "gradients of the stage's data are to be had in `finish` only");
     }
+    if (++h->gradient_batches > h->stage->finish_gradient_batches) { /* the plan's cost must be the run's */
+        return prn_error_set(error, PRN_INVALID, "it asks for more gradients of the data than the %" PRId64 " that `plan` declared; raise"
+                             " finish_gradient_batches", h->stage->finish_gradient_batches);
+    }
     if (h->data.loader == NULL) {
         status = prn__stage_data_open(h->x, h->stage->sources, h->stage->source_count, h->label, &h->data, error);
         if (status == PRN_OK) {
@@ -193,6 +223,10 @@ static prn_status memory_gradient(void *self, prn_vector *target, double *loss, 
     if (h->memory_batch == NULL || h->is_finishing) {
         return prn_error_set(error, PRN_INVALID, "there is no memory batch; ask for one with memory_sources and memory_batch, and use it in change_gradient");
     }
+    if (h->memory_is_used) { /* the plan counts the memory batch once an update */
+        return prn_error_set(error, PRN_INVALID, "it asks for the gradient of one memory batch twice; keep the first one");
+    }
+    h->memory_is_used = 1;
     return prn__trainer_batch_gradient(h->x->trainer, h->memory_batch, target, loss, error);
 }
 
@@ -202,6 +236,15 @@ static prn_status score(void *self, const prn_vector *weights, uint32_t time_ste
     prn_status status = PRN_OK;
     if (!h->is_finishing || time_step < 1 || time_step > h->stage->time_step) {
         return prn_error_set(error, PRN_INVALID, "scores are to be had in `finish`, on time steps up to %u", h->stage->time_step);
+    }
+    if (h->stage->finish_set == NULL || set == NULL || strcmp(set, h->stage->finish_set) != 0) {
+        return prn_error_set(error, PRN_INVALID, "it scores the evaluation set '%s', and `plan` declared %s%s%s as finish_set", set != NULL ? set : "",
+                             h->stage->finish_set != NULL ? "'" : "", h->stage->finish_set != NULL ? h->stage->finish_set : "none",
+                             h->stage->finish_set != NULL ? "'" : "");
+    }
+    if (++h->scores > h->stage->finish_scores * h->stage->time_step) {
+        return prn_error_set(error, PRN_INVALID, "it scores more often than the %" PRId64 " times a time step that `plan` declared; raise finish_scores",
+                             h->stage->finish_scores);
     }
     status = h->view.vectors->read(h->view.vectors->self, weights, h->host, error);
     return status == PRN_OK ? prn__set_score(h->x, h->host, time_step, set, value, error) : status;
@@ -292,25 +335,33 @@ void prn__hooks_close(prn__hooks *h)
 static prn_status compose_loss(void *context, const prn_composer *composer, prn_error *error)
 {
     prn__hooks *h = context;
-    return of_strategy(h, h->table->compose_loss(h->instance, &h->view, composer, error), "composing its loss", error);
+    prn_status status;
+    CALL(h, status, compose_loss, &h->view, composer, error);
+    return of_strategy(h, status, "composing its loss", error);
 }
 
 static prn_status compose_memory_loss(void *context, const prn_composer *composer, prn_error *error)
 {
     prn__hooks *h = context;
-    return of_strategy(h, h->table->compose_memory_loss(h->instance, &h->view, composer, error), "composing its loss on memory batches", error);
+    prn_status status;
+    CALL(h, status, compose_memory_loss, &h->view, composer, error);
+    return of_strategy(h, status, "composing its loss on memory batches", error);
 }
 
 static prn_status compose_penalty(void *context, const prn_composer *composer, prn_error *error)
 {
     prn__hooks *h = context;
-    return of_strategy(h, h->table->compose_penalty(h->instance, &h->view, composer, error), "composing its penalty", error);
+    prn_status status;
+    CALL(h, status, compose_penalty, &h->view, composer, error);
+    return of_strategy(h, status, "composing its penalty", error);
 }
 
 static prn_status change_gradient(void *context, prn_error *error)
 {
     prn__hooks *h = context;
-    return of_strategy(h, h->table->change_gradient(h->instance, &h->view, error), "changing a gradient", error);
+    prn_status status;
+    CALL(h, status, change_gradient, &h->view, error);
+    return of_strategy(h, status, "changing a gradient", error);
 }
 
 prn_status prn__hooks_train(prn__hooks *h, int64_t first_step, prn_error *error)
@@ -338,10 +389,14 @@ prn_status prn__hooks_train(prn__hooks *h, int64_t first_step, prn_error *error)
     if (status == PRN_OK) {
         status = prn__trainer_set_terms(h->x->trainer, &terms, error);
     }
+    if (status == PRN_OK) {
+        status = tell(h, "training", 1, PRN_OK, error);
+    }
     if (status == PRN_OK && terms.has_memory) {
         status = prn__stage_data_open(h->x, stage->memory_sources, stage->memory_source_count, h->label, &h->memory, error);
         if (status == PRN_OK) {
-            status = prn__stage_data_start(&h->memory, side_seed(h, 0x6d656d6f7279ull), stage->memory_batch, first_step, stage->steps - first_step, error);
+            status = prn__stage_data_start(&h->memory, side_seed(h, 0x6d656d6f7279ull), stage->memory_batch, stage->data_step + first_step,
+                                           stage->steps - first_step, error);
         }
     }
     return of_strategy(h, status, "making ready to train", error);
@@ -350,6 +405,7 @@ prn_status prn__hooks_train(prn__hooks *h, int64_t first_step, prn_error *error)
 prn_status prn__hooks_next_memory(prn__hooks *h, int64_t step, const prn__batch **memory, prn_error *error)
 {
     h->view.step = step;
+    h->memory_is_used = 0;
     *memory = NULL;
     if (h->memory.loader == NULL) {
         return PRN_OK;
@@ -434,8 +490,11 @@ prn_status prn__stage_finish_weights(prn__execution *x, int32_t index, prn_error
         status = prn__hooks_open(x, stage, &h, error);
     }
     if (status == PRN_OK) {
-        status = HAS(h->table, finish) ? h->table->finish(h->instance, &h->view, error)
-                                       : prn_error_set(error, PRN_INVALID, "it asks for PRN_HOOK_FINISH and has no `finish`");
+        if (HAS(h->table, finish)) {
+            CALL(h, status, finish, &h->view, error);
+        } else {
+            status = prn_error_set(error, PRN_INVALID, "it asks for PRN_HOOK_FINISH and has no `finish`");
+        }
         if (status == PRN_OK) {
             status = prn__trainer_get_state(x->trainer, x->state.weights, NULL, NULL, NULL, error);
         }

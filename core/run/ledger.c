@@ -28,7 +28,8 @@ static const char SCHEMA[] =
     "CREATE TABLE time_steps(run INTEGER NOT NULL REFERENCES runs(id), time_step INTEGER NOT NULL, name TEXT NOT NULL, samples INTEGER NOT NULL,"
     " PRIMARY KEY(run, time_step)) WITHOUT ROWID;"
     "CREATE TABLE strategies(run INTEGER NOT NULL REFERENCES runs(id), position INTEGER NOT NULL, label TEXT NOT NULL, strategy TEXT NOT NULL,"
-    " options TEXT NOT NULL, forward_macs REAL NOT NULL, total_macs REAL NOT NULL, samples INTEGER NOT NULL, PRIMARY KEY(run, position))"
+    " options TEXT NOT NULL, forward_macs REAL NOT NULL, total_macs REAL NOT NULL, samples INTEGER NOT NULL,"
+    " teacher_macs REAL NOT NULL DEFAULT 0, tuning_macs REAL NOT NULL DEFAULT 0, PRIMARY KEY(run, position))"
     " WITHOUT ROWID;"
     "CREATE TABLE stages(id INTEGER PRIMARY KEY, key TEXT NOT NULL UNIQUE, parent TEXT, time_step INTEGER NOT NULL, steps INTEGER NOT NULL,"
     " samples INTEGER NOT NULL, forward_macs REAL NOT NULL, total_macs REAL NOT NULL, sources TEXT NOT NULL, state TEXT NOT NULL,"
@@ -53,7 +54,12 @@ static const char SCHEMA[] =
     " JOIN run_stages ON run_stages.run = runs.id JOIN tasks ON tasks.run = runs.id"
     " JOIN evaluations ON evaluations.stage = run_stages.stage AND evaluations.set_key = tasks.set_key"
     " JOIN scores ON scores.evaluation = evaluations.id;"
-    "PRAGMA user_version = 1;";
+    "PRAGMA user_version = 2;";
+
+static const char FROM_1_TO_2[] =
+    "ALTER TABLE strategies ADD COLUMN teacher_macs REAL NOT NULL DEFAULT 0;"
+    "ALTER TABLE strategies ADD COLUMN tuning_macs REAL NOT NULL DEFAULT 0;"
+    "PRAGMA user_version = 2;";
 
 /* ---- statements ------------------------------------------------------------------------------------------------------ */
 
@@ -157,9 +163,9 @@ static prn_status schema_ready(prn__ledger *ledger, prn_error *error)
     if (status != PRN_OK) {
         return status;
     }
-    if (version == 0) {
+    if (version == 0 || version == 1) {
         status = prn__ledger_begin(ledger, error);
-        if (status == PRN_OK && sqlite3_exec(ledger->sql.database, SCHEMA, NULL, NULL, NULL) != SQLITE_OK) {
+        if (status == PRN_OK && sqlite3_exec(ledger->sql.database, version == 0 ? SCHEMA : FROM_1_TO_2, NULL, NULL, NULL) != SQLITE_OK) {
             status = prn__sql_failed(&ledger->sql, error);
         }
         if (status == PRN_OK) {
@@ -308,8 +314,9 @@ static prn_status record_lines(prn__ledger *ledger, const prn__plan *plan, int64
     }
     for (size_t s = 0; s < plan->recipe->strategy_count && status == PRN_OK; s++) {
         const prn__plan_line *line = &plan->lines[s];
-        status = prn__sql_run(&ledger->sql, NULL, error, "INSERT OR REPLACE INTO strategies VALUES(?, ?, ?, ?, ?, ?, ?, ?)", "iisssddi", run, (int64_t)s,
-                              line->label, line->strategy, line->options, line->forward_macs, line->total_macs, line->samples);
+        status = prn__sql_run(&ledger->sql, NULL, error, "INSERT OR REPLACE INTO strategies VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", "iisssddidd", run,
+                              (int64_t)s, line->label, line->strategy, line->options, line->forward_macs, line->total_macs, line->samples,
+                              line->teacher_macs, line->tuning_macs);
         for (uint32_t t = 0; t < plan->step_count && status == PRN_OK; t++) {
             status = prn__sql_run(&ledger->sql, NULL, error,
                                   "INSERT OR REPLACE INTO run_stages SELECT ?, ?, ?, id FROM stages WHERE key = ?", "isis", run, line->label,

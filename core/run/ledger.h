@@ -1,6 +1,6 @@
 /* core/run/ledger.h: the SQLite record of a workspace: runs, stages, step metrics, evaluations, skipped samples, environment.
  *
- * Schema version 1 is documented in docs/ledger.md. Only ledger.c (writing) and results.c (reading, see results.h) speak SQL.
+ * Schema version 2 is documented in docs/ledger.md. Only ledger.c (writing) and results.c (reading, see results.h) speak SQL.
  * Invariants: recording the same thing twice leaves one record, so that a resumed run may repeat what it is not sure
  * of; a failed call leaves the ledger as it was before that call.
  */

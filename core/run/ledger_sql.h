@@ -6,7 +6,7 @@
 #include <perennial/status.h>
 #include <sqlite3.h>
 
-#define PRN__LEDGER_SCHEMA 1
+#define PRN__LEDGER_SCHEMA 2
 
 typedef struct prn__sql {
     sqlite3 *database;

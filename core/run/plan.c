@@ -7,14 +7,17 @@
 
 #include <inttypes.h>
 #include <math.h>
+#include <stddef.h>
 #include <string.h>
 
 #include "base/file.h"
 #include "base/log.h"
 #include "data/dataset.h"
 #include "run/record.h"
+#include "run/schedule.h"
 #include "run/stage_files.h"
 #include "run/stage_key.h"
+#include "run/storage.h"
 
 static const int64_t STEPS_LIMIT = 100000000; /* of one stage: bounds the table of learning rates to 400 MB */
 
@@ -45,28 +48,10 @@ static prn_status no_memory(prn_error *error)
 
 /* ---- learning rates ------------------------------------------------------------------------------------------------------ */
 
-static const double PI = 3.14159265358979323846;
-
-static prn_status rate_at(const prn__schedule *schedule, int64_t step, int64_t total, int64_t time_step, int is_fresh, double *rate, prn_error *error)
+/* Fills the scratch table with the rates of a stage, or of the branch behind it. */
+static prn_status fill_rates(planner *p, const prn__schedule_place *place, prn_error *error)
 {
-    if (schedule->kind == PRN__SCHEDULE_FUNCTION) {
-        return schedule->function(schedule->function_self, step, total, time_step, is_fresh, rate, error);
-    }
-    int64_t warmup = is_fresh ? schedule->warmup_steps : schedule->later_warmup_steps; /* an oracle starts anew at every time step */
-    if (step < warmup) {
-        *rate = schedule->peak * (double)(step + 1) / (double)warmup;
-    } else if (schedule->kind == PRN__SCHEDULE_COSINE) {
-        double progress = (double)(step - warmup) / (double)(total - warmup);
-        *rate = schedule->final + (schedule->peak - schedule->final) * 0.5 * (1.0 + cos(PI * progress));
-    } else {
-        *rate = schedule->peak;
-    }
-    return PRN_OK;
-}
-
-/* Fills the scratch table. */
-static prn_status fill_rates(planner *p, int64_t steps, uint32_t time_step, int is_fresh, prn_error *error)
-{
+    const int64_t steps = place->branch_steps > 0 ? place->branch_steps : place->steps;
     if (steps > p->rates_capacity) {
         prn__free(p->rates);
         p->rates = prn__alloc_array((size_t)steps, sizeof *p->rates);
@@ -77,10 +62,10 @@ static prn_status fill_rates(planner *p, int64_t steps, uint32_t time_step, int 
     }
     for (int64_t i = 0; i < steps; i++) {
         double rate = 0;
-        prn_status status = rate_at(&p->recipe->schedule, i, steps, time_step, is_fresh, &rate, error);
+        prn_status status = prn__schedule_rate(&p->recipe->schedule, place, i, &rate, error);
         if (status == PRN_OK && (!isfinite(rate) || rate < 0 || rate > 1e6)) {
             status = prn_error_set(error, PRN_INVALID, "%s: the schedule gives the learning rate %g at update %" PRId64 " of %" PRId64
-                                   ", time step %u; it must be a number from 0 to 1e6", p->recipe->path, rate, i, steps, time_step);
+                                   ", time step %u; it must be a number from 0 to 1e6", p->recipe->path, rate, i, steps, place->time_step);
         }
         if (status != PRN_OK) {
             return status;
@@ -114,18 +99,44 @@ static prn_status keep_rates(planner *p, prn__stage *stage, prn_error *error)
 
 /* ---- stages -------------------------------------------------------------------------------------------------------------- */
 
-static prn_status stage_steps(const planner *p, double multiple, int64_t *steps, prn_error *error)
+/* Samples of one epoch of a request's own data. */
+static double epoch_samples(const planner *p, const prn_stage_request *request)
+{
+    double total = 0;
+    for (uint32_t i = 0; i < request->source_count; i++) {
+        const int64_t samples = p->time_steps[request->sources[i].time_step - 1].samples, limit = request->sources[i].max_samples;
+        total += (double)(limit > 0 && limit < samples ? limit : samples);
+    }
+    return total;
+}
+
+static prn_status stage_steps(const planner *p, const prn_stage_request *request, int64_t *steps, prn_error *error)
 {
     const prn__recipe *r = p->recipe;
+    const double multiple = request->budget_multiple;
+    double samples = 0;
     if (!isfinite(multiple) || multiple <= 0 || multiple > 1e6) {
         return prn_error_set(error, PRN_INVALID, "the budget multiple is %g; it must be above 0 and at most 1e6", multiple);
     }
-    double units = (double)r->budget * multiple;
-    double count = r->budget_unit == PRN__BUDGET_SAMPLES ? units / (double)r->batch : units;
+    switch (r->budget_unit) {
+    case PRN__BUDGET_SAMPLES:
+        samples = (double)r->budget * multiple;
+        break;
+    case PRN__BUDGET_STEPS:
+        samples = (double)r->budget * multiple * (double)r->batch;
+        break;
+    case PRN__BUDGET_EPOCHS:
+        samples = r->budget_amount * multiple * epoch_samples(p, request);
+        break;
+    case PRN__BUDGET_MACS:
+        samples = r->budget_amount * multiple / p->sample_forward_macs;
+        break;
+    }
+    const double count = samples / (double)r->batch;
     *steps = count < (double)STEPS_LIMIT * 2 ? (int64_t)floor(count * (1 + 1e-12)) : STEPS_LIMIT * 2; /* 0.1 * 10 is one, also in binary */
     if (*steps < 1) {
         return prn_error_set(error, PRN_INVALID, "its budget of %.17g samples is less than one batch of %" PRId64 "; raise `budget` or lower `batch`",
-                             units, r->batch);
+                             floor(samples * (1 + 1e-12)), r->batch);
     }
     if (*steps > STEPS_LIMIT) {
         return prn_error_set(error, PRN_INVALID, "its budget is more than %" PRId64 " optimizer steps; raise `batch` or lower `budget`", STEPS_LIMIT);
@@ -146,12 +157,22 @@ static void sort_sources(prn_source *sources, uint32_t count)
 }
 
 /* `sources` are what `what` names, of time steps first..last. */
-static prn_status check_sources(const prn_source *sources, uint32_t count, uint32_t last, const char *what, prn_error *error)
+static prn_status check_sources(const prn_source *sources, uint32_t count, uint32_t last, int has_reference, const char *what, prn_error *error)
 {
     uint32_t weighted = 0;
     for (uint32_t i = 0; i < count; i++) {
         const prn_source *source = &sources[i];
-        if (source->time_step < 1 || source->time_step > last) {
+        if (source->time_step == PRN_SOURCE_REFERENCE && has_reference) {
+            if (count > 1) {
+                return prn_error_set(error, PRN_INVALID, "it mixes the reference stream with other %s; it can only stand alone", what);
+            }
+            continue;
+        }
+        if (source->time_step == PRN_SOURCE_REFERENCE) {
+            return prn_error_set(error, PRN_INVALID, "it wants the reference stream as %s, and there is none: give the recipe `reference = \"STREAM.yaml\"`",
+                                 what);
+        }
+        if (source->time_step > last) {
             return prn_error_set(error, PRN_INVALID, "it wants the %s of step %u, and only steps 1 to %u have arrived", what, source->time_step, last);
         }
         if (source->max_samples < 0 || !isfinite(source->weight) || source->weight < 0) {
@@ -204,7 +225,7 @@ static prn_status check_hooks(const planner *p, const prn_stage_request *request
                                  manifest->steps[t].name, manifest->path);
         }
     }
-    return check_sources(request->memory_sources, request->memory_source_count, step, "memory", error);
+    return check_sources(request->memory_sources, request->memory_source_count, step, p->plan->reference != NULL, "memory", error);
 }
 
 static prn_status check_request(const planner *p, const prn_stage_request *request, uint32_t step, prn_error *error)
@@ -218,7 +239,7 @@ static prn_status check_request(const planner *p, const prn_stage_request *reque
         return prn_error_set(error, PRN_INVALID, "it names %u sources of data and %u of memory; 1 to %u can be used", request->source_count,
                              request->memory_source_count, capacity);
     }
-    prn_status status = check_sources(request->sources, request->source_count, step, "data", error);
+    prn_status status = check_sources(request->sources, request->source_count, step, 0, "data", error);
     return status == PRN_OK ? check_hooks(p, request, step, error) : status;
 }
 
@@ -247,7 +268,8 @@ static prn_status keep_sources(planner *p, prn_source *sources, uint32_t count, 
         return no_memory(error);
     }
     for (uint32_t i = 0; i < count; i++) {
-        const int64_t samples = p->time_steps[sources[i].time_step - 1].samples;
+        const int64_t samples = sources[i].time_step == PRN_SOURCE_REFERENCE ? p->plan->reference_samples
+                                                                             : p->time_steps[sources[i].time_step - 1].samples;
         (*kept)[i].time_step = sources[i].time_step;
         (*kept)[i].samples = samples;
         (*kept)[i].max_samples = sources[i].max_samples < samples ? sources[i].max_samples : 0;
@@ -281,43 +303,114 @@ static prn_status add_stage(planner *p, size_t strategy, prn__stage *stage, int3
     return status;
 }
 
-/* The training stage that `request` describes. */
-static prn_status train_for(planner *p, size_t strategy, uint32_t step, const prn_stage_request *request, int32_t *index, prn_error *error)
+/* 1 when the plugin was built against an SDK that has this callback, and sets it. */
+#define HAS(table, member) \
+    ((table)->struct_size >= offsetof(prn_strategy, member) + sizeof((table)->member) && (table)->member != NULL)
+
+/* What a stage's updates cost, all of its parts. A teacher sees the batches that terms of the loss are composed for. */
+static void count_cost(const planner *p, size_t strategy, prn__stage *stage)
+{
+    const prn_strategy *table = p->strategies[strategy].table;
+    const double memory = (double)(stage->steps * stage->memory_batch);
+    stage->samples = stage->steps * p->recipe->batch;
+    stage->forward_macs = (double)stage->samples * p->sample_forward_macs;
+    if (stage->teacher != PRN_TEACHER_NONE) {
+        const double taught = (HAS(table, compose_loss) ? (double)stage->samples : 0) + (HAS(table, compose_memory_loss) ? memory : 0);
+        stage->teacher_macs = taught * p->sample_forward_macs;
+    }
+    stage->total_macs = ((double)stage->samples + memory) * p->sample_total_macs + stage->teacher_macs;
+}
+
+/* The stage that `request` goes on from; -1: none. */
+static prn_status find_start(const planner *p, size_t strategy, const prn_stage_request *request, int32_t *parent, prn_error *error)
 {
     const prn__plan_line *line = &p->plan->lines[strategy];
+    *parent = -1;
+    if (request->start_step == PRN_START_RANDOM) {
+        return PRN_OK;
+    }
+    const uint32_t t = request->start_step - 1;
+    const int is_finished = line->deployed[t] != line->trained[t];
+    if (request->start_from == PRN_WEIGHTS_TRAINED || !is_finished) {
+        *parent = line->trunk[t];
+        return PRN_OK;
+    }
+    if (prn__schedule_has_branch(&p->recipe->schedule)) {
+        return prn_error_set(error, PRN_INVALID, "it goes on from the weights that it deployed after step %u, and the schedule p.%s goes on from the trunk and"
+                             " has only a branch deployed: that trunk would end here; use a schedule without a branch, or a strategy that goes on from"
+                             " trained weights", t + 1, prn__schedule_name(p->recipe->schedule.kind));
+    }
+    *parent = line->deployed[t];
+    return PRN_OK;
+}
+
+/* The branch behind the training stage `trunk`: the same data, from where the trunk stopped, and the same terms of the loss. */
+static prn_status branch_for(planner *p, size_t strategy, const prn__stage *trunk, int32_t parent, const prn__schedule_place *place, int32_t *index,
+                             prn_error *error)
+{
+    prn__stage stage = *trunk;
+    stage.parent = parent;
+    stage.keep_optimizer = 1;
+    stage.is_branch = 1;
+    stage.steps = place->branch_steps;
+    stage.updates_before = trunk->updates_before + trunk->steps;
+    stage.data_step = trunk->steps;
+    count_cost(p, strategy, &stage);
+    prn_status status = fill_rates(p, place, error);
+    return status == PRN_OK ? add_stage(p, strategy, &stage, index, error) : status;
+}
+
+/* The training stage that `request` describes, and its branch where the schedule has one. */
+static prn_status train_for(planner *p, size_t strategy, uint32_t step, const prn_stage_request *request, int32_t *trunk, int32_t *trained, prn_error *error)
+{
+    prn__schedule_place place = {.time_step = step};
+    int64_t steps = 0, branch_steps = 0;
     prn__stage stage;
     memset(&stage, 0, sizeof stage);
-    stage.parent = request->start_step == PRN_START_RANDOM                ? -1
-                   : request->start_from == PRN_WEIGHTS_TRAINED ? line->trained[request->start_step - 1]
-                                                                : line->deployed[request->start_step - 1];
     stage.time_step = step;
-    stage.keep_optimizer = stage.parent >= 0 && request->keep_optimizer != 0;
-    prn_status status = stage_steps(p, request->budget_multiple, &stage.steps, error);
+    prn_status status = find_start(p, strategy, request, &stage.parent, error);
     if (status == PRN_OK) {
-        status = keep_sources(p, request->sources, request->source_count, &stage.sources, error);
+        status = stage_steps(p, request, &steps, error);
     }
     if (status == PRN_OK) {
-        status = fill_rates(p, stage.steps, step, stage.parent < 0, error);
+        status = prn__schedule_split(&p->recipe->schedule, steps, &stage.steps, &branch_steps, error);
+    }
+    if (status == PRN_OK) {
+        status = keep_sources(p, request->sources, request->source_count, &stage.sources, error);
     }
     if (status != PRN_OK) {
         return status;
     }
+    stage.keep_optimizer = stage.parent >= 0 && request->keep_optimizer != 0;
     stage.source_count = request->source_count;
-    stage.samples = stage.steps * p->recipe->batch;
-    stage.forward_macs = (double)stage.samples * p->sample_forward_macs;
-    stage.total_macs = (double)stage.samples * p->sample_total_macs;
+    if (stage.parent >= 0) {
+        stage.updates_before = p->plan->stages[stage.parent].updates_before + p->plan->stages[stage.parent].steps;
+    }
     if ((request->hooks & PRN_HOOK_TRAIN) != 0) {
-        const double memory = (double)(stage.steps * request->memory_batch);
         stage.hooks = PRN_HOOK_TRAIN;
         stage.line = (uint32_t)strategy;
         stage.teacher = request->teacher;
         stage.memory_batch = request->memory_batch;
         stage.memory_source_count = request->memory_source_count;
-        stage.total_macs += memory * p->sample_total_macs;
-        stage.total_macs += request->teacher != PRN_TEACHER_NONE ? ((double)stage.samples + memory) * p->sample_forward_macs : 0;
         status = keep_sources(p, request->memory_sources, request->memory_source_count, &stage.memory_sources, error);
     }
-    return status == PRN_OK ? add_stage(p, strategy, &stage, index, error) : status;
+    count_cost(p, strategy, &stage);
+    place.is_fresh = stage.parent < 0;
+    place.before = stage.updates_before;
+    place.steps = stage.steps;
+    if (status == PRN_OK) {
+        status = fill_rates(p, &place, error);
+    }
+    const prn__stage unshared = stage;
+    if (status == PRN_OK) {
+        status = add_stage(p, strategy, &stage, trunk, error);
+    }
+    *trained = *trunk;
+    if (status == PRN_OK && branch_steps > 0) {
+        place.branch_steps = branch_steps;
+        status = branch_for(p, strategy, &unshared, *trunk, &place, trained, error);
+    }
+    return status;
 }
 
 /* The stage behind it that makes the deployed weights. Its cost is what `finish` has declared; sets without a stated count cost nothing. */
@@ -340,25 +433,27 @@ static prn_status finish_for(planner *p, size_t strategy, uint32_t step, const p
     if (request->finish_set != NULL && stage.finish_set == NULL) {
         return no_memory(error);
     }
-    stage.total_macs = (double)(request->finish_gradient_batches * p->recipe->batch) * p->sample_total_macs;
+    stage.updates_before = trained->updates_before + trained->steps;
+    stage.tuning_macs = (double)(request->finish_gradient_batches * p->recipe->batch) * p->sample_total_macs;
     for (uint32_t t = 0; t < step && stage.finish_set != NULL; t++) {
         for (size_t e = 0; e < manifest->steps[t].evaluation_count; e++) {
             const prn__evaluation_set *set = &manifest->steps[t].evaluations[e];
             if (strcmp(set->name, stage.finish_set) == 0 && set->shards.samples > 0) {
-                stage.total_macs += (double)(stage.finish_scores * set->shards.samples) * p->sample_forward_macs;
+                stage.tuning_macs += (double)(stage.finish_scores * set->shards.samples) * p->sample_forward_macs;
             }
         }
     }
+    stage.total_macs = stage.tuning_macs;
     return add_stage(p, strategy, &stage, index, error);
 }
 
-/* The stage or two of one time step of a strategy. */
+/* The one to three stages of one time step of a strategy. */
 static prn_status stages_for(planner *p, size_t strategy, uint32_t step, const prn_stage_request *request, prn_error *error)
 {
     prn__plan *plan = p->plan;
     prn__plan_line *line = &plan->lines[strategy];
     const uint32_t t = step - 1;
-    prn_status status = train_for(p, strategy, step, request, &line->trained[t], error);
+    prn_status status = train_for(p, strategy, step, request, &line->trunk[t], &line->trained[t], error);
     if (status != PRN_OK) {
         return status;
     }
@@ -371,14 +466,23 @@ static prn_status stages_for(planner *p, size_t strategy, uint32_t step, const p
     }
     line->stages[t] = request->evaluate == PRN_WEIGHTS_TRAINED ? line->trained[t] : line->deployed[t];
     plan->stages[line->stages[t]].is_scored = 1;
-    for (int part = 0; part < (line->deployed[t] != line->trained[t] ? 2 : 1); part++) {
-        const prn__stage *stage = &plan->stages[part == 0 ? line->trained[t] : line->deployed[t]];
+    const int32_t parts[3] = {line->trunk[t], line->trained[t], line->deployed[t]};
+    for (int part = 0; part < 3; part++) {
+        const prn__stage *stage = &plan->stages[parts[part]];
+        if (part > 0 && parts[part] == parts[part - 1]) {
+            continue;
+        }
         line->step_forward_macs[t] += stage->forward_macs;
         line->step_total_macs[t] += stage->total_macs;
+        line->step_teacher_macs[t] += stage->teacher_macs;
+        line->step_tuning_macs[t] += stage->tuning_macs;
         line->step_samples[t] += stage->samples;
+        line->step_updates[t] += stage->steps;
     }
     line->forward_macs += line->step_forward_macs[t];
     line->total_macs += line->step_total_macs[t];
+    line->teacher_macs += line->step_teacher_macs[t];
+    line->tuning_macs += line->step_tuning_macs[t];
     line->samples += line->step_samples[t];
     return PRN_OK;
 }
@@ -417,14 +521,23 @@ static int make_line(planner *p, prn__plan_line *line)
 {
     const size_t count = p->plan->step_count;
     prn__arena *memory = &p->plan->memory;
-    line->stages = prn__arena_alloc(memory, count * sizeof *line->stages);
-    line->trained = prn__arena_alloc(memory, count * sizeof *line->trained);
-    line->deployed = prn__arena_alloc(memory, count * sizeof *line->deployed);
-    line->step_forward_macs = prn__arena_alloc(memory, count * sizeof *line->step_forward_macs);
-    line->step_total_macs = prn__arena_alloc(memory, count * sizeof *line->step_total_macs);
-    line->step_samples = prn__arena_alloc(memory, count * sizeof *line->step_samples);
-    return line->stages != NULL && line->trained != NULL && line->deployed != NULL && line->step_forward_macs != NULL &&
-           line->step_total_macs != NULL && line->step_samples != NULL;
+    int32_t **const stages[] = {&line->stages, &line->trunk, &line->trained, &line->deployed};
+    double **const costs[] = {&line->step_forward_macs, &line->step_total_macs, &line->step_teacher_macs, &line->step_tuning_macs};
+    int64_t **const counts[] = {&line->step_samples, &line->step_updates};
+    int failed = 0;
+    for (size_t i = 0; i < sizeof stages / sizeof stages[0]; i++) {
+        *stages[i] = prn__arena_alloc(memory, count * sizeof **stages[i]);
+        failed |= *stages[i] == NULL;
+    }
+    for (size_t i = 0; i < sizeof costs / sizeof costs[0]; i++) {
+        *costs[i] = prn__arena_alloc(memory, count * sizeof **costs[i]);
+        failed |= *costs[i] == NULL;
+    }
+    for (size_t i = 0; i < sizeof counts / sizeof counts[0]; i++) {
+        *counts[i] = prn__arena_alloc(memory, count * sizeof **counts[i]);
+        failed |= *counts[i] == NULL;
+    }
+    return !failed;
 }
 
 static prn_status open_strategies(planner *p, prn_error *error)
@@ -485,6 +598,30 @@ static int has_data(const prn__manifest *manifest, const prn__shard_list *list)
     return found;
 }
 
+/* C in samples, for strategies that want to know; an epoch is one of the largest time step here. stage_steps has the last word. */
+static int64_t budget_samples(const planner *p)
+{
+    const prn__recipe *r = p->recipe;
+    double samples = 0;
+    int64_t largest = 0, exact;
+    for (uint32_t t = 0; t < p->plan->step_count; t++) {
+        largest = p->time_steps[t].samples > largest ? p->time_steps[t].samples : largest;
+    }
+    switch (r->budget_unit) {
+    case PRN__BUDGET_SAMPLES:
+        return r->budget;
+    case PRN__BUDGET_STEPS:
+        return __builtin_mul_overflow(r->budget, r->batch, &exact) ? INT64_MAX : exact;
+    case PRN__BUDGET_EPOCHS:
+        samples = r->budget_amount * (double)largest;
+        break;
+    case PRN__BUDGET_MACS:
+        samples = r->budget_amount / p->sample_forward_macs;
+        break;
+    }
+    return samples < 9e18 ? (int64_t)floor(samples * (1 + 1e-12)) : INT64_MAX;
+}
+
 /* Counts come from the manifest; what it leaves out is counted in the data, or, without data, taken as it says roughly. */
 static prn_status make_time_line(planner *p, prn_error *error)
 {
@@ -518,10 +655,7 @@ static prn_status make_time_line(planner *p, prn_error *error)
     p->line.struct_size = sizeof p->line;
     p->line.step_count = (uint32_t)count;
     p->line.steps = p->time_steps;
-    p->line.budget_samples = p->recipe->budget;
-    if (p->recipe->budget_unit == PRN__BUDGET_STEPS && __builtin_mul_overflow(p->recipe->budget, p->recipe->batch, &p->line.budget_samples)) {
-        p->line.budget_samples = INT64_MAX; /* stage_steps refuses it, with a message */
-    }
+    p->line.budget_samples = budget_samples(p);
     return PRN_OK;
 }
 
@@ -560,6 +694,19 @@ static prn_status count_macs(planner *p, prn_error *error)
     }
     if (r->micro_batch > 0 && r->micro_batch < r->batch) {
         p->sample_total_macs += p->sample_forward_macs; /* embeddings of the whole batch come first */
+    }
+    return status;
+}
+
+static prn_status load_reference(prn__plan *plan, const char *path, prn_error *error)
+{
+    prn_status status = prn__manifest_load(path, &plan->reference, error);
+    for (size_t t = 0; status == PRN_OK && t < plan->reference->step_count; t++) {
+        const prn__shard_list *list = &plan->reference->steps[t].train;
+        if (list->samples < 0 && list->about < 0) {
+            return prn_error_set(error, PRN_INVALID, "%s: step '%s' of a reference stream must state its `samples`", path, plan->reference->steps[t].name);
+        }
+        plan->reference_samples += list->samples >= 0 ? list->samples : list->about;
     }
     return status;
 }
@@ -617,13 +764,16 @@ prn_status prn__plan_create(const prn__recipe *recipe, prn__registry *registry, 
     if ((status = prn__manifest_load(recipe->manifest_path, &plan->manifest, error)) != PRN_OK) {
         goto done;
     }
+    if (recipe->reference_path != NULL && (status = load_reference(plan, recipe->reference_path, error)) != PRN_OK) {
+        goto done;
+    }
     size_t count = plan->manifest->step_count;
     if (count < 1 || count > UINT32_MAX / 2 || recipe->strategy_count < 1) {
         status = prn_error_set(error, PRN_INVALID, "%s: needs at least one strategy, and %s at least one time step", recipe->path, recipe->manifest_path);
         goto done;
     }
     plan->step_count = (uint32_t)count;
-    plan->stages = prn__arena_alloc(&plan->memory, 2 * count * recipe->strategy_count * sizeof *plan->stages);
+    plan->stages = prn__arena_alloc(&plan->memory, 3 * count * recipe->strategy_count * sizeof *plan->stages);
     if (plan->stages == NULL) {
         status = no_memory(error);
         goto done;
@@ -641,6 +791,7 @@ prn_status prn__plan_create(const prn__recipe *recipe, prn__registry *registry, 
             }
         }
     }
+    status = prn__plan_storage(plan, error);
 done:
     planner_fini(&p);
     if (status != PRN_OK) {
@@ -659,6 +810,9 @@ void prn__plan_destroy(prn__plan *plan)
         }
         if (plan->manifest != NULL) {
             prn__manifest_destroy(plan->manifest);
+        }
+        if (plan->reference != NULL) {
+            prn__manifest_destroy(plan->reference);
         }
         prn__arena_fini(&plan->memory);
         prn__free(plan);

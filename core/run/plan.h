@@ -1,5 +1,8 @@
 /* core/run/plan.h: the graph of stages that a recipe asks for, with its cost, made without touching hardware.
  *
+ * A time step of a strategy is a training stage; with schedules that have a branch, a second one behind it; and with a strategy
+ * that decides which weights are deployed, a finishing stage behind that.
+ *
  * A stage = (initial weights, data mixture, budget, schedule, optimizer, model, seed) -> a checkpoint. Its key is a digest of
  * everything that can change its bytes; equal stages are one stage, whichever strategy asks.
  */
@@ -23,8 +26,12 @@ typedef struct prn__stage {
     uint32_t source_count;
     int64_t steps;          /* optimizer steps */
     int64_t samples;        /* steps * batch */
+    int64_t updates_before; /* of the stages that it goes on from, back to random weights or `init` */
+    int64_t data_step;      /* batches of its data that are passed over: a branch goes on where its trunk stopped */
+    int is_branch;          /* behind the training stage that is its parent, which the next time step starts from (schedule.h) */
     int keep_optimizer;
     double forward_macs, total_macs;
+    double teacher_macs, tuning_macs; /* parts of total_macs: a teacher's forward passes; what a finishing stage computes */
     float *rates;           /* (steps) learning rate of each update */
     const char **used_by;   /* labels of strategies */
     uint32_t used_by_count;
@@ -45,20 +52,29 @@ typedef struct prn__stage {
 
 typedef struct prn__plan_line { /* one strategy's way through the time steps */
     const char *label, *strategy;
-    int32_t *stages;        /* (step_count) stage that is scored after each time step: one of the two below */
-    int32_t *trained;       /* (step_count) the training stage */
-    int32_t *deployed;      /* (step_count) what the next step starts from: the finishing stage where there is one, else the training stage */
-    double *step_forward_macs, *step_total_macs; /* (step_count) of both together */
-    int64_t *step_samples;
+    int32_t *stages;        /* (step_count) stage that is scored after each time step: `trained` or `deployed` */
+    int32_t *trunk;         /* (step_count) the training stage; behind schedules with a branch only this one is gone on from */
+    int32_t *trained;       /* (step_count) the weights as trained: the branch where the schedule has one, else the training stage */
+    int32_t *deployed;      /* (step_count) the finishing stage where there is one, else `trained`; what the next step starts from, branches apart */
+    double *step_forward_macs, *step_total_macs, *step_teacher_macs, *step_tuning_macs; /* (step_count) of all its stages together */
+    int64_t *step_samples, *step_updates;
     char plugin[33];        /* digest of the plugin's file */
-    double forward_macs, total_macs;
+    double forward_macs, total_macs, teacher_macs, tuning_macs;
     int64_t samples;
     const char *options;    /* every option's value, JSON object */
+    /* storage.c */
+    double checkpoint_bytes; /* of the finished stages: weights and optimizer state */
+    int64_t buffer_samples;  /* the most samples of earlier time steps that one step draws from */
+    double buffer_bytes;     /* of those, from the sizes of the shards; NaN while these are not there */
+    double memory_factor;    /* parameters, optimizer state and teacher, relative to training without a teacher, at its highest */
+    double memory_adjusted_flops; /* 2 total_macs memory_factor */
 } prn__plan_line;
 
 typedef struct prn__plan {
     const prn__recipe *recipe;
     prn__manifest *manifest;
+    prn__manifest *reference; /* of the recipe's reference stream, or NULL: PRN_SOURCE_REFERENCE, all of its training data */
+    int64_t reference_samples;
     prn__model *model;
     uint32_t step_count;    /* T */
     prn__stage *stages;     /* in an order where parents come first */

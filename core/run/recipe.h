@@ -13,21 +13,36 @@
 
 #define PRN__RECALL_K_MAX 8
 
-typedef enum prn__schedule_kind { PRN__SCHEDULE_CONSTANT = 1, PRN__SCHEDULE_COSINE = 2, PRN__SCHEDULE_FUNCTION = 3 } prn__schedule_kind;
+typedef enum prn__schedule_kind {
+    PRN__SCHEDULE_CONSTANT = 1, PRN__SCHEDULE_COSINE = 2, PRN__SCHEDULE_FUNCTION = 3, PRN__SCHEDULE_LINEAR = 4, PRN__SCHEDULE_WARMUP_STABLE_DECAY = 5,
+    PRN__SCHEDULE_INVERSE_SQRT = 6, PRN__SCHEDULE_INFINITE = 7, PRN__SCHEDULE_TRUNK = 8, PRN__SCHEDULE_AUTOREGRESSIVE_COSINE = 9
+} prn__schedule_kind;
 
-/* Learning rate at update `step` (0..total-1) of time step t (1..T). */
+/* How a phase falls from one value to another. */
+typedef enum prn__shape { PRN__SHAPE_LINEAR = 0, PRN__SHAPE_ONE_MINUS_SQRT = 1, PRN__SHAPE_COSINE = 2, PRN__SHAPE_EXPONENTIAL = 3 } prn__shape;
+
+/* Learning rate at update `step` (0..total-1) of time step t (1..T); schedule.h computes it. */
 typedef struct prn__schedule {
     prn__schedule_kind kind;
-    double peak;
-    double final;          /* cosine: the value it ends at */
+    double peak;           /* of the first time step */
+    const double *peaks;   /* (peak_count) of each time step, the last one holds; NULL: `peak` always */
+    size_t peak_count;
+    double final;          /* the value that the last phase falls to */
     int64_t warmup_steps;  /* linear from peak/warmup to peak, in stages that start from random weights or `init` */
     int64_t later_warmup_steps; /* the same in stages that go on from another one's weights */
+    prn__shape shape;      /* WARMUP_STABLE_DECAY: of the decay; TRUNK, INFINITE: of the branch */
+    double decay;          /* WARMUP_STABLE_DECAY: share of the updates that decay */
+    double offset;         /* INVERSE_SQRT: updates */
+    double branch;         /* TRUNK, INFINITE: share of a time step's updates that the branch takes */
+    double constant;       /* INFINITE: where the cooldown ends */
+    int64_t cooldown_steps;
+    prn__shape cooldown_shape;
     /* FUNCTION: filled in when the plan is made, by asking the recipe's Lua function; never called after that */
     prn_status (*function)(void *self, int64_t step, int64_t total, int64_t time_step, int is_fresh, double *rate, prn_error *error);
     void *function_self;
 } prn__schedule;
 
-typedef enum prn__budget_unit { PRN__BUDGET_SAMPLES = 1, PRN__BUDGET_STEPS = 2 } prn__budget_unit;
+typedef enum prn__budget_unit { PRN__BUDGET_SAMPLES = 1, PRN__BUDGET_STEPS = 2, PRN__BUDGET_EPOCHS = 3, PRN__BUDGET_MACS = 4 } prn__budget_unit;
 
 typedef struct prn__recipe_strategy {
     const char *label;    /* unique in the recipe; the plugin's name unless the recipe says `label` */
@@ -43,6 +58,7 @@ typedef struct prn__recipe {
     const char *text;      /* its bytes, for the record */
     const char *name;
     const char *manifest_path;
+    const char *reference_path; /* manifest of the reference stream, or NULL */
     const char *workspace; /* folder; default "runs/<name>" below the working folder */
     prn__model_config model;
     const char *init;      /* model directory that "random" starts from instead, or NULL */
@@ -56,7 +72,8 @@ typedef struct prn__recipe {
     prn__optimizer_config optimizer;
     prn__schedule schedule;
     prn__budget_unit budget_unit;
-    int64_t budget;        /* a step of cost 1, in budget_unit */
+    int64_t budget;        /* a step of cost 1, in samples or steps */
+    double budget_amount;  /* the same in epochs of a stage's own data or in forward MACs, for those units */
     int augment;           /* transform = "train" (1) or "eval" (0) */
     double scale_low, scale_high;
     int shuffle, with_replacement;

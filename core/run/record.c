@@ -9,6 +9,7 @@
 #include <sys/utsname.h>
 
 #include "base/hash.h"
+#include "run/schedule.h"
 
 /* Recipes and paths may hold any bytes; JSON may not. */
 static json_t *text_of(const char *text)
@@ -70,19 +71,67 @@ static json_t *pairs_of(const prn__option_pair *pairs, size_t count)
     return object;
 }
 
-static json_t *schedule_of(const prn__schedule *schedule)
+static void put_real(json_t *object, const char *key, double value)
 {
-    switch (schedule->kind) {
-    case PRN__SCHEDULE_CONSTANT:
-        return json_pack("{s:s, s:f, s:I, s:I}", "kind", "constant", "peak", schedule->peak, "warmup", (json_int_t)schedule->warmup_steps,
-                         "later_warmup", (json_int_t)schedule->later_warmup_steps);
-    case PRN__SCHEDULE_COSINE:
-        return json_pack("{s:s, s:f, s:f, s:I, s:I}", "kind", "cosine", "peak", schedule->peak, "final", schedule->final, "warmup",
-                         (json_int_t)schedule->warmup_steps, "later_warmup", (json_int_t)schedule->later_warmup_steps);
-    case PRN__SCHEDULE_FUNCTION:
+    (void)json_object_set_new(object, key, json_real(value));
+}
+
+static void put_integer(json_t *object, const char *key, int64_t value)
+{
+    (void)json_object_set_new(object, key, json_integer((json_int_t)value));
+}
+
+/* Only the values that this kind of schedule has. */
+static json_t *schedule_of(const prn__schedule *s)
+{
+    const int has_branch = prn__schedule_has_branch(s);
+    json_t *object = json_pack("{s:s}", "kind", prn__schedule_name(s->kind));
+    if (object == NULL || s->kind == PRN__SCHEDULE_FUNCTION) {
+        return object;
+    }
+    if (s->peak_count > 1) {
+        json_t *peaks = json_array();
+        for (size_t i = 0; i < s->peak_count; i++) {
+            (void)json_array_append_new(peaks, json_real(s->peaks[i]));
+        }
+        (void)json_object_set_new(object, "peak", peaks);
+    } else {
+        put_real(object, "peak", s->peak);
+    }
+    if (s->kind != PRN__SCHEDULE_CONSTANT && s->kind != PRN__SCHEDULE_INVERSE_SQRT) {
+        put_real(object, "final", s->final);
+    }
+    put_integer(object, "warmup", s->warmup_steps);
+    put_integer(object, "later_warmup", s->later_warmup_steps);
+    if (s->kind == PRN__SCHEDULE_WARMUP_STABLE_DECAY) {
+        put_real(object, "decay", s->decay);
+        (void)json_object_set_new(object, "shape", json_string(prn__shape_name(s->shape)));
+    } else if (s->kind == PRN__SCHEDULE_INVERSE_SQRT) {
+        put_real(object, "offset", s->offset);
+    } else if (s->kind == PRN__SCHEDULE_INFINITE) {
+        put_real(object, "constant", s->constant);
+        put_integer(object, "cooldown", s->cooldown_steps);
+        (void)json_object_set_new(object, "cooldown_shape", json_string(prn__shape_name(s->cooldown_shape)));
+    }
+    if (has_branch) {
+        put_real(object, "branch", s->branch);
+        (void)json_object_set_new(object, "shape", json_string(prn__shape_name(s->shape)));
+    }
+    return object;
+}
+
+static json_t *budget_of(const prn__recipe *r)
+{
+    switch (r->budget_unit) {
+    case PRN__BUDGET_EPOCHS:
+        return json_pack("{s:f}", "epochs", r->budget_amount);
+    case PRN__BUDGET_MACS:
+        return json_pack("{s:f}", "macs", r->budget_amount);
+    case PRN__BUDGET_SAMPLES:
+    case PRN__BUDGET_STEPS:
         break;
     }
-    return json_pack("{s:s}", "kind", "function");
+    return json_pack("{s:I}", r->budget_unit == PRN__BUDGET_SAMPLES ? "samples" : "steps", (json_int_t)r->budget);
 }
 
 char *prn__record_recipe(const prn__recipe *r)
@@ -96,6 +145,7 @@ char *prn__record_recipe(const prn__recipe *r)
     (void)snprintf(seed, sizeof seed, "%" PRIu64, r->seed);
     (void)json_object_set_new(object, "name", text_of(r->name));
     (void)json_object_set_new(object, "stream", text_of(r->manifest_path));
+    (void)json_object_set_new(object, "reference", text_of(r->reference_path));
     (void)json_object_set_new(object, "model", model != NULL ? json_loads(model, 0, NULL) : json_null());
     (void)json_object_set_new(object, "init", text_of(r->init));
     (void)json_object_set_new(object, "backend", text_of(r->backend));
@@ -104,7 +154,7 @@ char *prn__record_recipe(const prn__recipe *r)
     (void)json_object_set_new(object, "batch", json_integer(r->batch));
     (void)json_object_set_new(object, "micro_batch", json_integer(r->micro_batch));
     (void)json_object_set_new(object, "checkpointing", json_boolean(r->checkpointing));
-    (void)json_object_set_new(object, "budget", json_pack("{s:I}", r->budget_unit == PRN__BUDGET_SAMPLES ? "samples" : "steps", (json_int_t)r->budget));
+    (void)json_object_set_new(object, "budget", budget_of(r));
     (void)json_object_set_new(object, "optimizer", json_pack("{s:f, s:f, s:f, s:f, s:f, s:s}", "beta1", r->optimizer.beta1, "beta2", r->optimizer.beta2,
                                                              "epsilon", r->optimizer.epsilon, "decay", r->optimizer.decay, "clip_norm",
                                                              r->optimizer.clip_norm, "decay_rule",

@@ -15,6 +15,7 @@
 
 typedef struct reader {
     prn__sql sql;
+    int64_t version; /* of the schema: 1 lacks what it cost to teach and to tune */
     char *path;
     prn__arena *memory; /* of what is handed out */
     prn_error *error;
@@ -66,10 +67,11 @@ static prn_status reader_open(const char *workspace, prn__arena *memory, reader 
     }
     if (status == PRN_OK && version == 0) {
         status = prn_error_set(error, PRN_NOT_FOUND, "%s: no run is recorded here yet", r->path);
-    } else if (status == PRN_OK && version != PRN__LEDGER_SCHEMA) {
+    } else if (status == PRN_OK && (version < 1 || version > PRN__LEDGER_SCHEMA)) {
         status = prn_error_set(error, PRN_VERSION, "%s: its schema is version %" PRId64 ", this program reads version %d", r->path, version,
                                PRN__LEDGER_SCHEMA);
     }
+    r->version = version;
     if (status == PRN_OK) { /* everything below sees one state of the ledger, whatever a run writes meanwhile */
         status = prn__sql_run(&r->sql, NULL, error, "BEGIN", "");
     }
@@ -257,14 +259,19 @@ static prn_status read_strategy_stages(reader *r, prn__results *results, prn__re
         strategy->stages[t].last_loss = NAN;
     }
     prn_status status = prn__sql_prepare(&r->sql, &statement, r->error,
-                                         /* a finishing stage has no updates: its row shows those of the stage that it finishes */
-                                         "SELECT run_stages.time_step, stages.key, stages.state, stages.steps + coalesce(trained.steps, 0),"
-                                         " stages.samples + coalesce(trained.samples, 0), stages.forward_macs + coalesce(trained.forward_macs, 0),"
-                                         " stages.total_macs + coalesce(trained.total_macs, 0), stages.seconds + coalesce(trained.seconds, 0),"
-                                         " coalesce(trained.last_loss, stages.last_loss),"
-                                         " (SELECT coalesce(sum(count), 0) FROM skipped_samples WHERE stage IN (stages.id, trained.id))"
+                                         /* A time step is one to three stages, each the parent of the next: trunk, branch, finishing stage. The last
+                                          * loss is that of the last one with updates. */
+                                         "SELECT run_stages.time_step, stages.key, stages.state,"
+                                         " stages.steps + coalesce(trained.steps, 0) + coalesce(trunk.steps, 0),"
+                                         " stages.samples + coalesce(trained.samples, 0) + coalesce(trunk.samples, 0),"
+                                         " stages.forward_macs + coalesce(trained.forward_macs, 0) + coalesce(trunk.forward_macs, 0),"
+                                         " stages.total_macs + coalesce(trained.total_macs, 0) + coalesce(trunk.total_macs, 0),"
+                                         " stages.seconds + coalesce(trained.seconds, 0) + coalesce(trunk.seconds, 0),"
+                                         " CASE stages.steps WHEN 0 THEN coalesce(trained.last_loss, stages.last_loss) ELSE stages.last_loss END,"
+                                         " (SELECT coalesce(sum(count), 0) FROM skipped_samples WHERE stage IN (stages.id, trained.id, trunk.id))"
                                          " FROM run_stages JOIN stages ON stages.id = run_stages.stage"
-                                         " LEFT JOIN stages AS trained ON trained.key = stages.parent AND stages.steps = 0"
+                                         " LEFT JOIN stages AS trained ON trained.key = stages.parent AND trained.time_step = stages.time_step"
+                                         " LEFT JOIN stages AS trunk ON trunk.key = trained.parent AND trunk.time_step = trained.time_step"
                                          " WHERE run = ? AND strategy = ?",
                                          "is", results->run.id, strategy->label);
     while (status == PRN_OK && (row = prn__sql_step(&r->sql, statement, r->error)) > 0) {
@@ -444,8 +451,10 @@ static prn_status read_strategies(reader *r, prn__results *results)
         return no_memory(r->error);
     }
     status = prn__sql_prepare(&r->sql, &statement, r->error,
-                              "SELECT label, strategy, options, forward_macs, total_macs, samples FROM strategies WHERE run = ? ORDER BY position", "i",
-                              results->run.id);
+                              r->version == 1 ? "SELECT label, strategy, options, forward_macs, total_macs, samples, 0.0, 0.0 FROM strategies WHERE run = ?"
+                                                " ORDER BY position"
+                                              : "SELECT label, strategy, options, forward_macs, total_macs, samples, teacher_macs, tuning_macs FROM strategies"
+                                                " WHERE run = ? ORDER BY position", "i", results->run.id);
     while (status == PRN_OK && results->strategy_count < capacity && (row = prn__sql_step(&r->sql, statement, r->error)) > 0) {
         prn__result_strategy *strategy = &results->strategies[results->strategy_count++];
         strategy->label = column_text(r, statement, 0, &failed);
@@ -454,6 +463,8 @@ static prn_status read_strategies(reader *r, prn__results *results)
         strategy->forward_macs = sqlite3_column_double(statement, 3);
         strategy->total_macs = sqlite3_column_double(statement, 4);
         strategy->samples = sqlite3_column_int64(statement, 5);
+        strategy->teacher_macs = sqlite3_column_double(statement, 6);
+        strategy->tuning_macs = sqlite3_column_double(statement, 7);
         strategy->tasks = prn__arena_alloc(r->memory, (results->task_count + 1) * sizeof *strategy->tasks);
         if (failed || strategy->tasks == NULL) {
             status = no_memory(r->error);

@@ -47,7 +47,7 @@ typedef struct prn__result_task {
     size_t score_count;
 } prn__result_task;
 
-typedef struct prn__result_stage { /* one row of the matrix */
+typedef struct prn__result_stage { /* one row of the matrix; figures include the stages of the same time step that it stands on */
     const char *key;         /* "" when not planned */
     const char *state;       /* "done", "partial", "missing" */
     int64_t steps, samples;
@@ -63,6 +63,7 @@ typedef struct prn__result_strategy {
     prn__result_task *tasks; /* (task_count of the results), same order for every strategy */
     prn__result_stage *stages; /* (step_count) */
     double forward_macs, total_macs; /* of all its stages, whoever else uses them */
+    double teacher_macs, tuning_macs; /* parts of total_macs; 0 in ledgers of schema 1 */
     int64_t samples;
 } prn__result_strategy;
 

@@ -11,23 +11,42 @@ static prn_status no_memory(prn_error *error)
     return prn_error_set(error, PRN_NO_MEMORY, "out of memory for a stage's data");
 }
 
+/* The training data of a time step, or all of the reference stream's, as one data set. */
+static prn_status open_step(prn__execution *x, uint32_t time_step, prn__dataset **dataset, prn_error *error)
+{
+    const prn__manifest *manifest = time_step == PRN_SOURCE_REFERENCE ? x->plan->reference : x->plan->manifest;
+    const size_t count = time_step == PRN_SOURCE_REFERENCE ? manifest->step_count : 1, first = time_step == PRN_SOURCE_REFERENCE ? 0 : time_step - 1;
+    const prn__shard_list **lists = prn__alloc_array(count, sizeof(const prn__shard_list *));
+    if (lists == NULL) {
+        return no_memory(error);
+    }
+    for (size_t i = 0; i < count; i++) {
+        lists[i] = &manifest->steps[first + i].train;
+    }
+    prn_status status = prn__dataset_open(manifest, lists, count, x->cache, dataset, error);
+    prn__free(lists);
+    return status;
+}
+
 prn_status prn__data_digest(prn__execution *x, uint32_t time_step, int *missing, const char **digest, prn_error *error)
 {
-    const prn__manifest *manifest = x->plan->manifest;
-    const prn__manifest_step *step = &manifest->steps[time_step - 1];
-    const prn__shard_list *list = &step->train;
+    const int is_reference = time_step == PRN_SOURCE_REFERENCE;
+    const prn__manifest *manifest = is_reference ? x->plan->reference : x->plan->manifest;
+    const char *name = is_reference ? manifest->name : manifest->steps[time_step - 1].name;
+    const char *stated = is_reference ? NULL : manifest->steps[time_step - 1].train.checksum;
+    const char **known = is_reference ? &x->reference_digest : &x->data_digests[time_step - 1];
     prn__dataset *dataset = NULL;
     char text[33];
     if (missing != NULL) {
         *missing = 0;
     }
-    *digest = x->data_digests[time_step - 1];
+    *digest = *known;
     if (*digest != NULL) {
         return PRN_OK;
     }
-    prn__progress progress = {.phase = "index", .label = step->name, .time_step = time_step};
+    prn__progress progress = {.phase = "index", .label = name, .time_step = time_step};
     prn__execution_report(x, &progress, NULL);
-    prn_status status = prn__dataset_open(manifest, &list, 1, x->cache, &dataset, error);
+    prn_status status = open_step(x, time_step, &dataset, error);
     if (status == PRN_OK && missing != NULL && prn__dataset_losses(dataset, -1, PRN__LOSS_SHARD_MISSING) > 0) {
         *missing = 1;
         goto done;
@@ -41,19 +60,19 @@ prn_status prn__data_digest(prn__execution *x, uint32_t time_step, int *missing,
         status = prn__dataset_digest(dataset, text, error);
     }
     if (status != PRN_OK) {
-        (void)prn_error_context(error, status, "%s: training data of step '%s'", manifest->path, step->name);
+        (void)prn_error_context(error, status, "%s: training data of step '%s'", manifest->path, name);
         goto done;
     }
-    if (list->checksum != NULL && strcasecmp(list->checksum, text) != 0) {
+    if (stated != NULL && strcasecmp(stated, text) != 0) {
         status = prn_error_set(error, PRN_CORRUPT, "%s: step '%s' states the checksum %s, and its shards have %s: they were changed or damaged; get them"
-                               " again, or correct the manifest", manifest->path, step->name, list->checksum, text);
+                               " again, or correct the manifest", manifest->path, name, stated, text);
         goto done;
     }
     if ((*digest = prn__arena_strdup(&x->memory, text)) == NULL) {
         status = no_memory(error);
         goto done;
     }
-    x->data_digests[time_step - 1] = *digest;
+    *known = *digest;
 done:
     if (dataset != NULL) {
         prn__dataset_close(dataset);
@@ -158,11 +177,13 @@ prn_status prn__stage_data_open(prn__execution *x, const prn__plan_source *from,
     if (d->datasets == NULL || d->sources == NULL || d->index_losses == NULL || d->recorded_losses == NULL || lists == NULL) {
         status = no_memory(error);
     }
-    for (uint32_t i = 0; i < count && status == PRN_OK; i++) {
+    for (uint32_t i = 0; i < count && status == PRN_OK && from[i].time_step != PRN_SOURCE_REFERENCE; i++) {
         lists[i] = &manifest->steps[from[i].time_step - 1].train;
     }
     for (uint32_t i = 0; i < d->source_count && status == PRN_OK; i++) {
-        status = prn__dataset_open(manifest, &lists[i], joined ? count : 1, x->cache, &d->datasets[i], error);
+        status = from[i].time_step == PRN_SOURCE_REFERENCE /* which stands alone */
+                     ? open_step(x, PRN_SOURCE_REFERENCE, &d->datasets[i], error)
+                     : prn__dataset_open(manifest, &lists[i], joined ? count : 1, x->cache, &d->datasets[i], error);
         if (status != PRN_OK) {
             (void)prn_error_context(error, status, "training data of %s", label);
             break;

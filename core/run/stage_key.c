@@ -223,19 +223,31 @@ static prn_status hash_init(prn__hasher *hasher, const prn__recipe *recipe, prn_
     return status == PRN_NOT_FOUND ? prn_error_context(error, status, "%s: `init` names a folder without weights", recipe->path) : status;
 }
 
+static void hash_shards(prn__hasher *hasher, const prn__manifest *manifest, size_t time_step)
+{
+    const prn__shard_list *shards = &manifest->steps[time_step].train;
+    if (shards->checksum != NULL) {
+        prn__hasher_field(hasher, "checksum", shards->checksum);
+    } else { /* the executor compares the data itself with what a finished stage was trained on */
+        prn__hasher_field(hasher, "stream", manifest->name);
+        prn__hasher_field(hasher, "shards", shards->pattern);
+        field_integer(hasher, "samples", shards->samples);
+    }
+    field_integer(hasher, "shard_count", shards->shard_count);
+}
+
 static void hash_sources(prn__hasher *hasher, const prn__plan *plan, const prn__plan_source *sources, uint32_t count)
 {
     for (uint32_t i = 0; i < count; i++) {
         const prn__plan_source *source = &sources[i];
-        const prn__shard_list *shards = &plan->manifest->steps[source->time_step - 1].train;
-        if (shards->checksum != NULL) {
-            prn__hasher_field(hasher, "checksum", shards->checksum);
-        } else { /* the executor compares the data itself with what a finished stage was trained on */
-            prn__hasher_field(hasher, "stream", plan->manifest->name);
-            prn__hasher_field(hasher, "shards", shards->pattern);
-            field_integer(hasher, "samples", shards->samples);
+        if (source->time_step == PRN_SOURCE_REFERENCE) {
+            prn__hasher_field(hasher, "reference", plan->reference->name);
+            for (size_t t = 0; t < plan->reference->step_count; t++) {
+                hash_shards(hasher, plan->reference, t);
+            }
+        } else {
+            hash_shards(hasher, plan->manifest, source->time_step - 1);
         }
-        field_integer(hasher, "shard_count", shards->shard_count);
         field_integer(hasher, "max_samples", source->max_samples);
         field_real(hasher, "weight", source->weight);
     }
@@ -286,6 +298,9 @@ prn_status prn__key_stage(const char *common, const prn__plan *plan, const prn__
     }
     field_integer(hasher, "time_step", stage->time_step); /* seeds the order of samples */
     hash_sources(hasher, plan, stage->sources, stage->source_count);
+    if (stage->data_step > 0) {
+        field_integer(hasher, "data_step", stage->data_step);
+    }
     field_integer(hasher, "steps", stage->steps);
     if (stage->steps > 0) {
         prn__digest_format(prn__hash_bytes(rates, (size_t)stage->steps * sizeof *rates), digest);

@@ -426,7 +426,8 @@ prn_status prn__stage_train(prn__execution *x, int32_t index, prn_error *error)
         x->samples_left -= t->first_step * x->recipe->batch;
     }
     if (status == PRN_OK && t->first_step < t->stage->steps) {
-        status = prn__stage_data_start(&t->data, stage_seed(x->recipe->seed, t->stage->time_step), x->recipe->batch, t->first_step,
+        status = prn__stage_data_start(&t->data, stage_seed(x->recipe->seed, t->stage->time_step), x->recipe->batch,
+                                       t->stage->data_step + t->first_step,
                                        t->stage->steps - t->first_step, error);
     }
     if (status == PRN_OK && t->stage->hooks != 0 && t->first_step < t->stage->steps) {

@@ -119,6 +119,7 @@ void prn__vectors_init(prn__trainer *t)
     t->vector_table = (prn_vectors){
         .struct_size = sizeof t->vector_table, .self = t, .elements = t->flat_elements, .create = vector_create, .fill = vector_fill,
         .axpby = vector_axpby, .multiply = vector_multiply, .dot = vector_dot, .read = vector_read, .write = vector_write,
+        .gap_elements = t->flat_elements - t->model->elements,
     };
 }
 

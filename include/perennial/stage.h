@@ -37,6 +37,7 @@ typedef struct prn_vectors {
     /* To and from (n) fp32 in host memory, for what the operations above cannot say. [orchestrator] */
     prn_status (*read)(void *self, const prn_vector *vector, float *target, prn_error *error);
     prn_status (*write)(void *self, prn_vector *vector, const float *source, prn_error *error); /* [orchestrator] */
+    int64_t gap_elements; /* how many of the elements belong to no tensor */
 } prn_vectors;
 
 /* Composes loss terms. Batch terms: R rows of one side (images, then texts) against all M of the other, for each tile and both
@@ -84,7 +85,7 @@ typedef struct prn_stage {
     /* finish: contrastive loss and its gradient at `weights` on batch 0, 1, 2, ... of this stage's data, in that order; declared as
      * finish_gradient_batches. [orchestrator] */
     prn_status (*data_gradient)(void *self, prn_vector *target, double *loss, prn_error *error);
-    /* change_gradient: the same on this update's memory batch. [orchestrator] */
+    /* change_gradient: the same on this update's memory batch, once an update. [orchestrator] */
     prn_status (*memory_gradient)(void *self, prn_vector *target, double *loss, prn_error *error);
     /* finish: headline score of `weights` on the evaluation set `set` of a time step; declared as
      * finish_scores and finish_set. [orchestrator] */

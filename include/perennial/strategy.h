@@ -8,6 +8,9 @@
  * A time step is a training stage and, with PRN_HOOK_FINISH, a finishing stage behind it, whose weights are the ones that are
  * deployed: evaluated, and what the next step starts from unless it says otherwise. So strategies that train alike and
  * finish differently share their training.
+ * Some schedules put a branch behind the training stage, which decays the learning rate for evaluation: then the branch's weights are those
+ * "as trained", for `finish`, teachers and load_weights, and a next step that starts from trained weights goes on from before the branch.
+ * Starting from deployed weights that were finished is refused there.
  */
 #ifndef PERENNIAL_STRATEGY_H
 #define PERENNIAL_STRATEGY_H
@@ -32,7 +35,7 @@ typedef struct prn_time_line {
     uint32_t struct_size; /* bytes */
     uint32_t step_count;  /* T */
     const prn_time_step *steps;
-    int64_t budget_samples; /* C: samples a step of cost 1 may draw */
+    int64_t budget_samples; /* C: samples a step of cost 1 may draw; for budgets in epochs those of the largest time step */
 } prn_time_line;
 
 /* What a request says of the callbacks below. A stage without hooks is one that any strategy may share. */

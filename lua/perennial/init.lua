@@ -16,12 +16,20 @@ local p = {
 
   samples  = host.amount "samples",              -- budget = p.samples(20000)
   steps    = host.amount "steps",                -- budget = p.steps(100); save_every = p.steps(500)
+  epochs   = host.amount "epochs",               -- budget = p.epochs(2): of a stage's own data
+  macs     = host.amount "macs",                 -- budget = p.macs(3.79e18): forward multiply-accumulates
   seconds  = host.amount "seconds",              -- save_every = p.seconds(60)
 
   adamw    = host.table("optimizer", "adamw"),
 
   constant = host.table("schedule", "constant"),
   cosine   = host.table("schedule", "cosine"),
+  linear   = host.table("schedule", "linear"),
+  inverse_sqrt = host.table("schedule", "inverse_sqrt"),
+  warmup_stable_decay   = host.table("schedule", "warmup_stable_decay"),
+  autoregressive_cosine = host.table("schedule", "autoregressive_cosine"),
+  infinite = host.table("schedule", "infinite"), -- these two have a branch at each time step
+  trunk    = host.table("schedule", "trunk"),
 
   evaluate = host.table("evaluate", "evaluate"), -- p.evaluate { sets = {"..."}, recall = {1, 5, 10} }
 

@@ -1,10 +1,13 @@
--- perennial.schedules: more learning-rate schedules, as plain functions of (step, total, time_step, fresh).
+-- perennial.schedules: learning-rate schedules as plain functions of (step, total, time_step, fresh), to build one's own from.
 --
 --   local schedules = require "perennial.schedules"
---   schedule = schedules.linear { peak = 1e-3, warmup = 50 }
+--   local base = schedules.linear { peak = 1e-3, warmup = 50 }
+--   schedule = function(step, total, time_step, fresh)
+--     return base(step, total, time_step, fresh) / time_step
+--   end
 --
 -- `step` counts from 0, `total` is the number of updates of the stage, `time_step` counts from 1, `fresh` is true for stages that
--- start from random weights or `init`. They are also examples: a recipe may define its own in the same way.
+-- start from random weights or `init`. p.linear, p.inverse_sqrt and p.warmup_stable_decay are the same by name.
 
 local schedules = {}
 
@@ -58,11 +61,11 @@ function schedules.inverse_sqrt(given)
   end
 end
 
--- Warm-up, stable, decay: the last `decay` share of the updates falls to `final`, in a straight line or as 1 - sqrt.
+-- Warm-up, stable, decay: the last `decay` share of the updates falls to `final`, in a straight line or as 1-sqrt.
 function schedules.warmup_stable_decay(given)
   local o = options(given, { peak = 0, final = 0, warmup = 0, later_warmup = 0, decay = 0.2, shape = "linear" }, "warmup_stable_decay")
-  if o.shape ~= "linear" and o.shape ~= "sqrt" then
-    error("schedules.warmup_stable_decay: `shape` is \"linear\" or \"sqrt\"", 2)
+  if o.shape ~= "linear" and o.shape ~= "1-sqrt" then
+    error("schedules.warmup_stable_decay: `shape` is \"linear\" or \"1-sqrt\"", 2)
   end
   return function(step, total, _, fresh)
     local w = warmed(o, fresh)
@@ -70,7 +73,7 @@ function schedules.warmup_stable_decay(given)
     local start = total - math.floor(total * o.decay)
     if step < start then return o.peak end
     local progress = (step - start) / math.max(total - start, 1)
-    local left = o.shape == "sqrt" and 1 - math.sqrt(progress) or 1 - progress
+    local left = o.shape == "1-sqrt" and 1 - math.sqrt(progress) or 1 - progress
     return o.final + (o.peak - o.final) * left
   end
 end

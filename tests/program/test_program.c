@@ -11,6 +11,7 @@
 
 #include "base/memory.h"
 #include "program/graph.h"
+#include "program/plan_check.h"
 
 enum { NONE = PRN_NO_TENSOR, WIDTH = 16, HEADS = 4, TOKENS = 10, ITEMS = 3 };
 
@@ -73,50 +74,6 @@ static prn__graph *transformer(int blocks, int with_backward, int checkpoint, pr
 }
 
 /* ---- memory plan ---------------------------------------------------------------------------------------------------------- */
-
-/* No two workspace tensors that are alive at the same operation may share an element; everything fits the workspace. Gives the sum of
- * all workspace tensors, as if none were shared. */
-static int64_t check_plan(const prn_program *p)
-{
-    int64_t values[8] = {0}, sum = 0;
-    uint32_t *first = calloc(p->tensor_count, sizeof *first), *last = calloc(p->tensor_count, sizeof *last);
-    assert_true(p->symbol_count <= 8);
-    for (uint32_t i = 0; i < p->symbol_count; i++) {
-        values[i] = p->symbols[i].maximum;
-    }
-    for (uint32_t i = 0; i < p->op_count; i++) {
-        for (int k = 0; k < PRN_OP_MAX_INPUTS + PRN_OP_MAX_OUTPUTS; k++) {
-            const int32_t t = k < PRN_OP_MAX_INPUTS ? p->ops[i].input[k] : p->ops[i].output[k - PRN_OP_MAX_INPUTS];
-            if (t != NONE && p->tensors[t].slot == PRN_SLOT_WORKSPACE) {
-                first[t] = first[t] == 0 ? i + 1 : first[t];
-                last[t] = i + 1;
-                if (k < PRN_OP_MAX_INPUTS) {
-                    assert_true(first[t] < i + 1 || last[t] == first[t]); /* written before it is read */
-                }
-            }
-        }
-    }
-    for (uint32_t a = 0; a < p->tensor_count; a++) {
-        if (first[a] == 0) {
-            continue;
-        }
-        const int64_t start = p->tensors[a].offset, end = start + prn_tensor_elements(&p->tensors[a], values);
-        assert_int_equal(start % 64, 0);
-        assert_true(start >= 0 && end <= p->workspace_elements);
-        sum += end - start;
-        for (uint32_t b = 0; b < a; b++) {
-            if (first[b] != 0 && first[a] <= last[b] && first[b] <= last[a]) {
-                const int64_t from = p->tensors[b].offset, to = from + prn_tensor_elements(&p->tensors[b], values);
-                if (start < to && from < end) {
-                    fail_msg("'%s' and '%s' are alive together and overlap", p->tensors[a].name, p->tensors[b].name);
-                }
-            }
-        }
-    }
-    free(first);
-    free(last);
-    return sum;
-}
 
 static void test_memory_plan(void **state)
 {

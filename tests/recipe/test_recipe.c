@@ -336,6 +336,98 @@ static void test_schedule_functions(void **state)
     prn__recipe_destroy(r);
 }
 
+static void test_named_schedules(void **state)
+{
+    bench *b = *state;
+    prn__recipe *r = load(b, MINIMAL "  schedule = p.infinite { peak = 4e-3, constant = 1e-3, cooldown = 50, warmup = 10, branch = 0.25, final = 1e-5,\n"
+                                     "    cooldown_shape = '1-sqrt', shape = 'exponential' } }");
+    const prn__schedule *s = &r->schedule;
+    assert_int_equal(s->kind, PRN__SCHEDULE_INFINITE);
+    assert_true(s->peak == 4e-3 && s->constant == 1e-3 && s->final == 1e-5 && s->branch == 0.25);
+    assert_true(s->cooldown_steps == 50 && s->warmup_steps == 10 && s->later_warmup_steps == 0 && s->peak_count == 0);
+    assert_int_equal(s->cooldown_shape, PRN__SHAPE_ONE_MINUS_SQRT);
+    assert_int_equal(s->shape, PRN__SHAPE_EXPONENTIAL);
+    prn__recipe_destroy(r);
+    r = load(b, MINIMAL "  schedule = p.infinite { peak = 1, constant = 1, cooldown = 0 } }");
+    assert_true(r->schedule.branch == 0.1 && r->schedule.cooldown_steps == 0);
+    assert_int_equal(r->schedule.cooldown_shape, PRN__SHAPE_COSINE);
+    assert_int_equal(r->schedule.shape, PRN__SHAPE_LINEAR);
+    prn__recipe_destroy(r);
+    r = load(b, MINIMAL "  schedule = p.trunk { peak = {3, 2}, later_warmup = 5 } }");
+    assert_int_equal(r->schedule.kind, PRN__SCHEDULE_TRUNK);
+    assert_int_equal(r->schedule.shape, PRN__SHAPE_COSINE);
+    assert_true(r->schedule.peak == 3 && r->schedule.peak_count == 2 && r->schedule.peaks[1] == 2 && r->schedule.later_warmup_steps == 5);
+    prn__recipe_destroy(r);
+    r = load(b, MINIMAL "  schedule = p.warmup_stable_decay { peak = 3, decay = 0.3, shape = '1-sqrt', final = 1 } }");
+    assert_int_equal(r->schedule.kind, PRN__SCHEDULE_WARMUP_STABLE_DECAY);
+    assert_int_equal(r->schedule.shape, PRN__SHAPE_ONE_MINUS_SQRT);
+    assert_true(r->schedule.decay == 0.3 && r->schedule.final == 1);
+    prn__recipe_destroy(r);
+    r = load(b, MINIMAL "  schedule = p.inverse_sqrt { peak = {3}, offset = 20 } }");
+    assert_int_equal(r->schedule.kind, PRN__SCHEDULE_INVERSE_SQRT);
+    assert_true(r->schedule.offset == 20 && r->schedule.peak == 3 && r->schedule.peak_count == 0);
+    prn__recipe_destroy(r);
+    r = load(b, MINIMAL "  schedule = p.linear { peak = 2, final = 0.5 } }");
+    assert_int_equal(r->schedule.kind, PRN__SCHEDULE_LINEAR);
+    assert_true(r->schedule.final == 0.5);
+    prn__recipe_destroy(r);
+    r = load(b, MINIMAL "  schedule = p.autoregressive_cosine { peak = 3e-4, final = 3e-5 } }");
+    assert_int_equal(r->schedule.kind, PRN__SCHEDULE_AUTOREGRESSIVE_COSINE);
+    assert_true(r->schedule.peak == 3e-4 && r->schedule.final == 3e-5);
+    prn__recipe_destroy(r);
+}
+
+static void test_wrong_schedules_are_refused(void **state)
+{
+    bench *b = *state;
+    refused(b, MINIMAL "  schedule = p.infinite { peak = 1, constant = 0.5 } }", 7, "needs `cooldown`");
+    refused(b, MINIMAL "  schedule = p.infinite { peak = 1, cooldown = 5 } }", 7, "needs `constant`");
+    refused(b, MINIMAL "  schedule = p.infinite { peak = 1, constant = 2, cooldown = 5 } }", 7, "`constant` is 2", "above the `peak`");
+    refused(b, MINIMAL "  schedule = p.infinite { peak = {1, 2}, constant = 1, cooldown = 5 } }", 7, "peak", "a number");
+    refused(b, MINIMAL "  schedule = p.infinite { peak = 1, constant = 0, cooldown = 5, cooldown_shape = 'exponential' } }", 7, "cooldown_shape",
+            "never reaches 0");
+    refused(b, MINIMAL "  schedule = p.infinite { peak = 1, constant = 1, cooldown = 1.5 } }", 7, "cooldown", "1.5");
+    refused(b, MINIMAL "  schedule = p.trunk { peak = 1, shape = 'exponential' } }", 7, "shape", "`final` above 0");
+    refused(b, MINIMAL "  schedule = p.trunk { peak = 1, shape = 'cosin' } }", 7, "shape", "did you mean 'cosine'?");
+    refused(b, MINIMAL "  schedule = p.trunk { peak = 1, branch = 0 } }", 7, "branch", "0");
+    refused(b, MINIMAL "  schedule = p.trunk { peak = 1, branch = 1 } }", 7, "branch", "1");
+    refused(b, MINIMAL "  schedule = p.trunk { peak = {} } }", 7, "peak");
+    refused(b, MINIMAL "  schedule = p.cosine { peak = {1, 'x'} } }", 7, "peak", "a list of numbers");
+    refused(b, MINIMAL "  schedule = p.cosine { peak = {1, -2} } }", 7, "peak", "-2");
+    refused(b, MINIMAL "  schedule = p.cosine { peak = {1, 1, 1, 1, 1, 1, 1, 1, 1} } }", 7, "9 numbers", "time steps");
+    refused(b, MINIMAL "  schedule = p.autoregressive_cosine { peak = {1, 2} } }", 7, "peak", "a number");
+    refused(b, MINIMAL "  schedule = p.autoregressive_cosine {} }", 7, "needs `peak`");
+    refused(b, MINIMAL "  schedule = p.warmup_stable_decay { peak = 1, decay = 2 } }", 7, "decay", "2");
+    refused(b, MINIMAL "  schedule = p.inverse_sqrt { peak = 1, offset = 0 } }", 7, "offset", "0");
+    refused(b, MINIMAL "  schedule = p.inverse_sqrt { peak = 1, final = 0 } }", 7, "p.inverse_sqrt", "'final'");
+    refused(b, MINIMAL "  schedule = p.linear { peak = 1, branch = 0.5 } }", 7, "p.linear", "'branch'");
+    refused_set(b, MINIMAL "}", "schedule.branch", "0.5", "branch");
+    refused_set(b, MINIMAL "}", "schedule.peak", "1,x", "peak");
+}
+
+static void test_budgets(void **state)
+{
+    bench *b = *state;
+    prn__recipe *r = load(b, MINIMAL "  budget = p.epochs(1.5) }");
+    assert_int_equal(r->budget_unit, PRN__BUDGET_EPOCHS);
+    assert_true(r->budget_amount == 1.5);
+    prn__recipe_destroy(r);
+    r = load(b, MINIMAL "  budget = p.macs(3.79e18) }");
+    assert_int_equal(r->budget_unit, PRN__BUDGET_MACS);
+    assert_true(r->budget_amount == 3.79e18);
+    prn__recipe_destroy(r);
+    refused(b, MINIMAL "  budget = p.epochs(0) }", 7, "`budget` is 0 epochs", "above 0");
+    refused(b, MINIMAL "  budget = p.epochs(-1) }", 7, "`budget`", "-1");
+    refused(b, MINIMAL "  budget = p.macs(0) }", 7, "`budget` is 0 macs");
+    refused(b, MINIMAL "  budget = p.macs(1e31) }", 7, "`budget`", "1e+30");
+    refused(b, MINIMAL "  budget = p.epochs(1/0) }", 7, "`budget`");
+    refused(b, MINIMAL "  budget = p.seconds(3) }", 7, "p.samples(n), p.steps(n), p.epochs(n) or p.macs(n)", "p.seconds");
+    refused(b, MINIMAL "  save_every = p.epochs(1) }", 7, "p.seconds(n) or p.steps(n)", "p.epochs");
+    refused(b, HEAD "local x = p.epochs 'two'", 2, "p.epochs(1000)");
+    refused_set(b, MINIMAL "}", "budget.epoch", "2", "'samples', 'steps', 'epochs' and 'macs'");
+    refused_set(b, MINIMAL "}", "budget.epochs", "two", "no number");
+}
+
 static void test_documentation_names_every_key(void **state)
 {
     (void)state;
@@ -389,6 +481,9 @@ int main(void)
         cmocka_unit_test(test_constructors_copy_and_close_over_places),
         cmocka_unit_test(test_settings),
         cmocka_unit_test(test_schedule_functions),
+        cmocka_unit_test(test_named_schedules),
+        cmocka_unit_test(test_wrong_schedules_are_refused),
+        cmocka_unit_test(test_budgets),
         cmocka_unit_test(test_documentation_names_every_key),
         cmocka_unit_test(test_out_of_memory_at_every_allocation),
     };

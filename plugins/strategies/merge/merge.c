@@ -120,7 +120,7 @@ static prn_status merge_ties(prn_strategy_instance *self, const prn_stage *stage
 {
     const prn_vectors *v = stage->vectors;
     const prn_host *host = self->host;
-    const int64_t n = v->elements, kept = (int64_t)ceil(self->density * (double)n);
+    const int64_t n = v->elements, kept = (int64_t)ceil(self->density * (double)(n - v->gap_elements)); /* a share of the values that are parameters */
     float *x = host->allocate(host->self, (size_t)n * sizeof *x, "merge"), *sum = host->allocate(host->self, (size_t)n * sizeof *sum, "merge");
     float *mean = host->allocate(host->self, (size_t)n * sizeof *mean, "merge");
     uint16_t *votes = host->allocate(host->self, (size_t)n * sizeof *votes, "merge");
