@@ -193,7 +193,7 @@ static prn_status load_sample(prn__loader *loader, worker *w, slot *b, int64_t r
     if (status != PRN_OK) {
         return status;
     }
-    if (sample.caption == NULL && !config->single_pass) {
+    if (sample.caption == NULL && (!config->single_pass || config->needs_captions)) {
         *reason = PRN__LOSS_NO_CAPTION;
         status = prn_error_set(error, PRN_CORRUPT, "sample '%.*s' has no caption", (int)sample.key_length, sample.key);
     } else {

@@ -37,6 +37,7 @@ typedef struct prn__loader_config {
     int64_t first_step;    /* the first batch is this step's: resume */
     int64_t step_count;    /* after that many, PRN_END; -1: endless */
     int single_pass;       /* 1: evaluation: every sample once in order, the last batch may be smaller; bad ones are left out */
+    int needs_captions;    /* 1: a sample without a caption is a bad one in a single pass, too; without, its text is empty */
 } prn__loader_config;
 
 typedef struct prn__loader prn__loader;

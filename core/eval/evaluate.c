@@ -24,12 +24,12 @@ static prn_status collect(prn__embedder *embedder, const prn__model_config *mode
 {
     const int64_t samples = prn__dataset_samples(dataset), width = model->embed_dim;
     const prn__loader_source source = {.dataset = dataset};
+    const int has_texts = set->kind == PRN__TASK_RETRIEVAL;
     const prn__loader_config loading = {
         .sources = &source, .source_count = 1, .tokenizer = config->tokenizer, .context_length = model->text.context_length,
         .image_side = model->vision.image_size, .batch = config->batch > 0 ? config->batch : 256, .bad_policy = config->manifest->bad_policy,
-        .threads = config->threads, .step_count = -1, .single_pass = 1,
+        .threads = config->threads, .step_count = -1, .single_pass = 1, .needs_captions = has_texts,
     };
-    const int has_texts = set->kind == PRN__TASK_RETRIEVAL;
     prn__loader *loader = NULL;
     c->images = prn__alloc_array((size_t)samples + 1, (size_t)width * sizeof(float));
     c->texts = has_texts ? prn__alloc_array((size_t)samples + 1, (size_t)width * sizeof(float)) : NULL;
@@ -133,6 +133,9 @@ prn_status prn__evaluate_set(prn__embedder *embedder, const prn__model_config *m
     collected c = {0};
     float *classes = NULL;
     memset(scores, 0, sizeof *scores);
+    if (config->tokenizer == NULL) {
+        return prn_error_set(error, PRN_INVALID, "%s: evaluation '%s' needs a tokenizer; give the stream a 'vocabulary'", config->manifest->path, set->name);
+    }
     if (set->kind == PRN__TASK_CLASSIFICATION && config->manifest->class_count == 0) {
         return prn_error_set(error, PRN_INVALID, "%s: evaluation '%s' is a classification, but the stream has no 'classes'; name a file with one class a line",
                              config->manifest->path, set->name);

@@ -124,7 +124,11 @@ prn_status prn__eval_classification(const prn__device *device, const float *imag
         goto done;
     }
     for (int64_t i = 0; i < images; i++) {
-        if (labels[i] < 0 || labels[i] >= classes) {
+        if (labels[i] < 0) {
+            status = prn_error_set(error, PRN_INVALID, "image %lld has no class; give the sample a '.cls', or leave it out of the classification set", (long long)i);
+            goto done;
+        }
+        if (labels[i] >= classes) {
             status = prn_error_set(error, PRN_INVALID, "image %lld has class %d, but there are %lld class names; add it to 'classes' or correct the sample",
                                    (long long)i, labels[i], (long long)classes);
             goto done;

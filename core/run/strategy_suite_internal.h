@@ -69,7 +69,7 @@ prn_status prn__suite_failures_of_plan(prn__suite *s, prn__suite_verdict *verdic
 prn_status prn__suite_failures(prn__suite *s, prn__suite_verdict *verdict, prn_error *error);
 
 /* ---- strategy_suite_stream.c ---- */
-/* stream.yaml with PRN__SUITE_STEPS steps and their data, and line-<T>.yaml without data, for plans. */
+/* stream.yaml with PRN__SUITE_STEPS steps and their data, reference.yaml, and line-<T>.yaml without data, for plans. */
 prn_status prn__suite_stream_make(const prn__suite *s, prn_error *error);
 
 /* ---- strategy_suite_runs.c ---- */

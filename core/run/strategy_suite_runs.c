@@ -101,7 +101,8 @@ static prn_status make_recipe(prn__suite *s, const char *manifest, const char *w
     prn__recipe *r = prn__arena_alloc(&s->memory, sizeof *r);
     prn__recipe_strategy *asked = prn__arena_alloc(&s->memory, sizeof *asked);
     if (r == NULL || asked == NULL || (r->manifest_path = prn__arena_printf(&s->memory, "%s/%s", s->folder, manifest)) == NULL ||
-        (r->workspace = prn__arena_printf(&s->memory, "%s/%s", s->folder, workspace)) == NULL) {
+        (r->workspace = prn__arena_printf(&s->memory, "%s/%s", s->folder, workspace)) == NULL ||
+        (r->reference_path = prn__arena_printf(&s->memory, "%s/reference.yaml", s->folder)) == NULL) {
         return no_memory(error);
     }
     *asked = (prn__recipe_strategy){.label = s->strategy, .strategy = s->strategy, .options = s->options->given, .option_count = s->options->given_count,

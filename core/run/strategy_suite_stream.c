@@ -73,13 +73,13 @@ static void put_quoted(prn__text *text, const char *value)
     prn__text_puts(text, "'");
 }
 
-static prn_status make_manifest(const prn__suite *s, uint32_t steps, const char *name, prn_error *error)
+static prn_status make_manifest(const prn__suite *s, uint32_t steps, const char *train, const char *name, prn_error *error)
 {
     prn__text text;
     prn__text_init(&text);
     prn__text_puts(&text, "stream: suite\nvocabulary: vocab.txt\nsteps:\n");
     for (uint32_t t = 1; t <= steps; t++) {
-        prn__text_printf(&text, "  - name: \"%u\"\n    train: { shards: \"train-%u.tar\", samples: %d }\n    evaluations:\n      - { name: ", t, t,
+        prn__text_printf(&text, "  - name: \"%u\"\n    train: { shards: \"%s-%u.tar\", samples: %d }\n    evaluations:\n      - { name: ", t, train, t,
                          PRN__SUITE_FIRST + (int)(t - 1) * PRN__SUITE_MORE);
         put_quoted(&text, s->set);
         prn__text_printf(&text, ", kind: retrieval, shards: \"held-out-%u.tar\", samples: %d }\n", t, PRN__SUITE_HELD_OUT);
@@ -94,16 +94,20 @@ prn_status prn__suite_stream_make(const prn__suite *s, prn_error *error)
     static const uint32_t lines[] = {1, 2, 7};
     char name[48];
     prn__text text;
-    prn_status status = make_manifest(s, PRN__SUITE_STEPS, "stream.yaml", error);
+    prn_status status = make_manifest(s, PRN__SUITE_STEPS, "train", "stream.yaml", error);
+    status = status == PRN_OK ? make_manifest(s, 1, "reference", "reference.yaml", error) : status;
     for (size_t i = 0; i < sizeof lines / sizeof lines[0] && status == PRN_OK; i++) {
         (void)snprintf(name, sizeof name, "line-%u.yaml", lines[i]);
-        status = make_manifest(s, lines[i], name, error);
+        status = make_manifest(s, lines[i], "train", name, error);
     }
     for (uint32_t t = 1; t <= PRN__SUITE_STEPS && status == PRN_OK; t++) {
         (void)snprintf(name, sizeof name, "train-%u.tar", t);
         status = make_shard(s, name, 1000 * (int64_t)t, PRN__SUITE_FIRST + (int64_t)(t - 1) * PRN__SUITE_MORE, error);
         (void)snprintf(name, sizeof name, "held-out-%u.tar", t);
         status = status == PRN_OK ? make_shard(s, name, 1000 * (int64_t)t + 500, PRN__SUITE_HELD_OUT, error) : status;
+    }
+    if (status == PRN_OK) {
+        status = make_shard(s, "reference-1.tar", 9000, PRN__SUITE_FIRST, error);
     }
     if (status == PRN_OK) {
         prn__text_init(&text);

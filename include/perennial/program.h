@@ -4,7 +4,8 @@
  * its memory, counts its multiply-accumulates, and hands the finished list to a backend.
  *
  * Shapes. A dimension is `fixed * symbol`: `symbol` names a size known only at run time (batch B, packed text rows N,
- * tile rows R) with a planned maximum, or PRN_NO_SYMBOL for 1. Only a leading dimension may carry a symbol.
+ * tile rows R) with a planned maximum, or PRN_NO_SYMBOL for 1. Only a leading dimension carries a
+ * symbol; a matrix of similarities (R,M) has one in both. At the maxima a tensor has at most 2^59 elements.
  * Letters: B batch, T positions, N packed tokens, C channels, H heads, D head width, E embedding, V vocabulary,
  * M rows of any kind, K inner width, P patches, S image side, R tile rows.
  *

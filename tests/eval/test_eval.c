@@ -1,10 +1,6 @@
-/* tests/eval/test_eval.c: streamed top-k against sorting, scores against a second implementation, transfer metrics by hand, and a retrieval over
- * 100,000 pairs without its score matrix. */
-#include "model/test_support.h"
-
-#include "base/pool.h"
-#include "eval/eval.h"
-#include "eval/topk.h"
+/* tests/eval/test_eval.c: streamed top-k against sorting, scores against a second implementation, transfer metrics by hand. What is
+ * large is in test_scale.c, what is hostile in test_limits.c. */
+#include "eval/support.h"
 
 static test_device one, two;
 
@@ -22,34 +18,6 @@ static int teardown(void **state)
     test_device_close(&one);
     test_device_close(&two);
     assert_int_equal(prn__alloc_live(), 0);
-    return 0;
-}
-
-static float *random_embeddings(int64_t n, int64_t e, uint64_t seed)
-{
-    float *x = prn__alloc_array((size_t)(n * e), sizeof *x);
-    assert_non_null(x);
-    for (int64_t i = 0; i < n; i++) {
-        double length = 0;
-        for (int64_t j = 0; j < e; j++) {
-            x[i * e + j] = (float)(2 * prn__rng_uniform(seed, PRN__RNG_SUBSET, (uint64_t)i, (uint64_t)j) - 1);
-            length += (double)x[i * e + j] * (double)x[i * e + j];
-        }
-        for (int64_t j = 0; j < e; j++) {
-            x[i * e + j] /= (float)sqrt(length);
-        }
-    }
-    return x;
-}
-
-static double score_of(const prn__scores *scores, const char *name)
-{
-    for (size_t i = 0; i < scores->count; i++) {
-        if (strcmp(scores->score[i].name, name) == 0) {
-            return scores->score[i].value;
-        }
-    }
-    fail_msg("there is no score '%s'", name);
     return 0;
 }
 
@@ -110,15 +78,6 @@ static void test_topk_is_a_sort(void **state)
 }
 
 /* ---- scores ------------------------------------------------------------------------------------------------------------------- */
-
-static double dot(const float *a, const float *b, int64_t e)
-{
-    double sum = 0;
-    for (int64_t i = 0; i < e; i++) {
-        sum += (double)a[i] * (double)b[i];
-    }
-    return sum;
-}
 
 /* Several captions an image, some images without any: an image is found when any of its captions is in the top k. */
 static void test_retrieval(void **state)
@@ -256,56 +215,6 @@ static void test_classification(void **state)
     prn__free(classes);
 }
 
-/* 100,000 images against as many texts would be a matrix of 40 GB. The right text of every image is moved away from it by a noise that grows
- * along the list, so that the recall is neither 0 nor 1; a sample of queries is checked by brute force. */
-static void test_streamed_retrieval(void **state)
-{
-    (void)state;
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-    const int64_t n = 12000;
-#else
-    const int64_t n = 100000;
-#endif
-    enum { E = 16, PROBES = 60 };
-    static const int32_t k[3] = {1, 5, 10};
-    const uint64_t before = prn__peak_memory_bytes();
-    float *images = random_embeddings(n, E, 8), *texts = random_embeddings(n, E, 9);
-    int64_t *owner = prn__alloc_array((size_t)n, sizeof *owner);
-    prn__scores scores;
-    for (int64_t i = 0; i < n; i++) {
-        const float noise = 2 * (float)i / (float)n;
-        owner[i] = i;
-        for (int64_t j = 0; j < E; j++) {
-            texts[i * E + j] = images[i * E + j] + noise * texts[i * E + j];
-        }
-    }
-    memset(&scores, 0, sizeof scores);
-    const double begin = prn__now_s();
-    OK(prn__eval_retrieval(&two.device, images, n, texts, n, owner, E, k, 3, &scores, error));
-    const double seconds = prn__now_s() - begin;
-    const uint64_t used = prn__peak_memory_bytes() - before;
-    print_message("%lld pairs, E = %d: recall@1 %.4f, @10 %.4f in %.1f s; %.0f MB more at the peak, the matrix would be %.0f MB\n", (long long)n, E,
-                  score_of(&scores, "recall@1"), score_of(&scores, "recall@10"), seconds, (double)used / 1e6, (double)n * (double)n * 4 / 1e6);
-    assert_true(used < 512u << 20);
-    /* by brute force, for some texts: the share among the probes that are found */
-    double found = 0;
-    for (int64_t p = 0; p < PROBES; p++) {
-        const int64_t j = p * (n / PROBES) + 7;
-        const double own = dot(images + j * E, texts + j * E, E);
-        int64_t better = 0;
-        for (int64_t i = 0; i < n; i++) {
-            better += dot(images + i * E, texts + j * E, E) > own;
-        }
-        found += better == 0;
-    }
-    const double recall = score_of(&scores, "t2i_recall@1");
-    assert_true(recall > 0.2 && recall < 0.9);
-    assert_true(fabs(found / PROBES - recall) < 0.25); /* four standard deviations of 60 probes */
-    prn__free(images);
-    prn__free(texts);
-    prn__free(owner);
-}
-
 /* ---- transfer ------------------------------------------------------------------------------------------------------------------ */
 
 static void test_transfer(void **state)
@@ -350,8 +259,8 @@ static void test_transfer(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_topk_is_a_sort), cmocka_unit_test(test_retrieval),          cmocka_unit_test(test_ties),
-        cmocka_unit_test(test_classification), cmocka_unit_test(test_streamed_retrieval), cmocka_unit_test(test_transfer),
+        cmocka_unit_test(test_topk_is_a_sort), cmocka_unit_test(test_retrieval), cmocka_unit_test(test_ties),
+        cmocka_unit_test(test_classification), cmocka_unit_test(test_transfer),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }
