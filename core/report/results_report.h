@@ -3,7 +3,7 @@
 #define PRN_REPORT_RESULTS_REPORT_H
 
 #include "base/text.h"
-#include "run/results.h"
+#include "ledger/results.h"
 
 typedef struct prn__results_view {
     const char *score; /* shown for each task; NULL: the headline, a task's first */

@@ -6,7 +6,7 @@
 
 #include "base/memory.h"
 #include "report/table.h"
-#include "run/strategy_ask.h"
+#include "suite/strategy_ask.h"
 
 enum { FACT_STEPS = 4, FACT_SAMPLES = 1000000 };
 

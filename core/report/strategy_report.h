@@ -3,7 +3,7 @@
 #define PRN_REPORT_STRATEGY_REPORT_H
 
 #include "report/json.h"
-#include "run/strategy_suite.h"
+#include "suite/strategy_suite.h"
 
 /* Declared facts: where each time step starts, its data, budget, teacher, memory and finishing, as `plan` answers on a made-up time line of
  * four steps. JSON: "facts", null with a "facts_error" when it cannot be asked. */

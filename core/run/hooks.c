@@ -16,6 +16,7 @@
 #include "base/hash.h"
 #include "model/safetensors.h"
 #include "run/stage_data.h"
+#include "run/strategy_open.h"
 
 enum { KEPT_LIMIT = 8, NAME_BYTES = 64 };
 static const char KEPT_FILE[] = "kept.safetensors";
@@ -28,9 +29,7 @@ struct prn__hooks {
     prn__execution *x;
     const prn__stage *stage;
     const char *label; /* of the strategy in the recipe */
-    const prn_strategy *table;
-    prn_strategy_instance *instance;
-    prn__options *options;
+    prn__open_strategy strategy;
     prn_stage view;
     float *host;       /* (flat_elements): on the way between files and the device */
     int is_finishing;
@@ -72,12 +71,12 @@ static prn_status tell(const prn__hooks *h, const char *name, int is_over, prn_s
     return options->callback(options->callback_context, &callback, error);
 }
 
-/* Calls h->table->MEMBER with the arguments behind it, and tells the watch. */
+/* Calls MEMBER of the strategy's table with the arguments behind it, and tells the watch. */
 #define CALL(h, status, member, ...)                                         \
     do {                                                                     \
         (status) = tell(h, #member, 0, PRN_OK, error);                       \
         if ((status) == PRN_OK) {                                            \
-            (status) = (h)->table->member((h)->instance, __VA_ARGS__);       \
+            (status) = (h)->strategy.table->member((h)->strategy.instance, __VA_ARGS__); \
             (void)tell(h, #member, 1, status, NULL);                         \
         }                                                                    \
     } while (0)
@@ -284,13 +283,7 @@ prn_status prn__hooks_open(prn__execution *x, const prn__stage *stage, prn__hook
         status = no_memory(error);
     }
     if (status == PRN_OK) {
-        status = prn__registry_strategy(x->registry, wanted->strategy, &h->table, NULL, error);
-    }
-    if (status == PRN_OK) {
-        status = prn__options_parse(wanted->strategy, h->table->options, h->table->option_count, wanted->options, wanted->option_count, &h->options, error);
-    }
-    if (status == PRN_OK) {
-        status = h->table->open(prn__registry_host(x->registry), prn__options_values(h->options), &h->instance, error);
+        status = prn__strategy_open(wanted, x->registry, &h->strategy, NULL, error);
     }
     if (status != PRN_OK) {
         status = of_strategy(h, status, "opening it", error);
@@ -316,10 +309,7 @@ void prn__hooks_close(prn__hooks *h)
         (void)prn__trainer_set_terms(h->x->trainer, NULL, &ignored);
         prn__trainer_drop_vectors(h->x->trainer);
     }
-    if (h->instance != NULL) {
-        h->table->close(h->instance);
-    }
-    prn__options_destroy(h->options);
+    prn__strategy_close(&h->strategy);
     prn__stage_data_close(&h->memory);
     prn__stage_data_close(&h->data);
     for (size_t i = 0; i < h->kept_count; i++) {
@@ -367,7 +357,7 @@ static prn_status change_gradient(void *context, prn_error *error)
 prn_status prn__hooks_train(prn__hooks *h, int64_t first_step, prn_error *error)
 {
     const prn__stage *stage = h->stage;
-    const prn_strategy *table = h->table;
+    const prn_strategy *table = h->strategy.table;
     prn__trainer_terms terms = {.context = h, .has_memory = stage->memory_batch > 0};
     prn_status status = PRN_OK;
     terms.compose_loss = HAS(table, compose_loss) ? compose_loss : NULL;
@@ -490,7 +480,7 @@ prn_status prn__stage_finish_weights(prn__execution *x, int32_t index, prn_error
         status = prn__hooks_open(x, stage, &h, error);
     }
     if (status == PRN_OK) {
-        if (HAS(h->table, finish)) {
+        if (HAS(h->strategy.table, finish)) {
             CALL(h, status, finish, &h->view, error);
         } else {
             status = prn_error_set(error, PRN_INVALID, "it asks for PRN_HOOK_FINISH and has no `finish`");

@@ -1,4 +1,4 @@
-/* core/run/ledger.c: see ledger.h. The writing half: schema, transactions, records.
+/* core/run/ledger.c: see ledger.h. The writing half: transactions and records.
  *
  * The rollback journal is kept (no write-ahead log): one writer under the workspace's lock needs no more, and a ledger
  * stays one file that may be copied, and read from a folder that cannot be written.
@@ -11,7 +11,7 @@
 #include <time.h>
 
 #include "base/file.h"
-#include "run/ledger_sql.h"
+#include "ledger/sql.h"
 
 struct prn__ledger {
     prn__sql sql;
@@ -19,167 +19,7 @@ struct prn__ledger {
     int in_transaction;
 };
 
-static const char SCHEMA[] =
-    "CREATE TABLE runs(id INTEGER PRIMARY KEY, identity TEXT NOT NULL UNIQUE, name TEXT NOT NULL, state TEXT NOT NULL, message TEXT NOT NULL,"
-    " started TEXT NOT NULL, finished TEXT NOT NULL, attempts INTEGER NOT NULL, recipe_path TEXT NOT NULL, recipe_text TEXT NOT NULL,"
-    " resolved TEXT NOT NULL, manifest_path TEXT NOT NULL, stream TEXT NOT NULL, model TEXT NOT NULL, backend TEXT NOT NULL,"
-    " seed TEXT NOT NULL, batch INTEGER NOT NULL, step_count INTEGER NOT NULL, forward_macs REAL NOT NULL, total_macs REAL NOT NULL,"
-    " samples INTEGER NOT NULL);"
-    "CREATE TABLE time_steps(run INTEGER NOT NULL REFERENCES runs(id), time_step INTEGER NOT NULL, name TEXT NOT NULL, samples INTEGER NOT NULL,"
-    " PRIMARY KEY(run, time_step)) WITHOUT ROWID;"
-    "CREATE TABLE strategies(run INTEGER NOT NULL REFERENCES runs(id), position INTEGER NOT NULL, label TEXT NOT NULL, strategy TEXT NOT NULL,"
-    " options TEXT NOT NULL, forward_macs REAL NOT NULL, total_macs REAL NOT NULL, samples INTEGER NOT NULL,"
-    " teacher_macs REAL NOT NULL DEFAULT 0, tuning_macs REAL NOT NULL DEFAULT 0, PRIMARY KEY(run, position))"
-    " WITHOUT ROWID;"
-    "CREATE TABLE stages(id INTEGER PRIMARY KEY, key TEXT NOT NULL UNIQUE, parent TEXT, time_step INTEGER NOT NULL, steps INTEGER NOT NULL,"
-    " samples INTEGER NOT NULL, forward_macs REAL NOT NULL, total_macs REAL NOT NULL, sources TEXT NOT NULL, state TEXT NOT NULL,"
-    " seconds REAL NOT NULL, last_loss REAL);"
-    "CREATE TABLE run_stages(run INTEGER NOT NULL REFERENCES runs(id), strategy TEXT NOT NULL, time_step INTEGER NOT NULL,"
-    " stage INTEGER NOT NULL REFERENCES stages(id), PRIMARY KEY(run, strategy, time_step)) WITHOUT ROWID;"
-    "CREATE TABLE step_metrics(stage INTEGER NOT NULL REFERENCES stages(id), step INTEGER NOT NULL, loss REAL, learning_rate REAL,"
-    " gradient_norm REAL, logit_scale REAL, seconds REAL, data_wait_s REAL, PRIMARY KEY(stage, step)) WITHOUT ROWID;"
-    "CREATE TABLE tasks(run INTEGER NOT NULL REFERENCES runs(id), time_step INTEGER NOT NULL, name TEXT NOT NULL, kind TEXT NOT NULL,"
-    " set_key TEXT NOT NULL, PRIMARY KEY(run, time_step, name)) WITHOUT ROWID;"
-    "CREATE TABLE evaluations(id INTEGER PRIMARY KEY, stage INTEGER NOT NULL REFERENCES stages(id), set_key TEXT NOT NULL,"
-    " images INTEGER NOT NULL, texts INTEGER NOT NULL, classes INTEGER NOT NULL, skipped INTEGER NOT NULL, seconds REAL NOT NULL,"
-    " UNIQUE(stage, set_key));"
-    "CREATE TABLE scores(evaluation INTEGER NOT NULL REFERENCES evaluations(id), position INTEGER NOT NULL, name TEXT NOT NULL, value REAL,"
-    " PRIMARY KEY(evaluation, position)) WITHOUT ROWID;"
-    "CREATE TABLE skipped_samples(stage INTEGER NOT NULL REFERENCES stages(id), first_step INTEGER NOT NULL, shard TEXT NOT NULL,"
-    " reason TEXT NOT NULL, count INTEGER NOT NULL, PRIMARY KEY(stage, first_step, shard, reason)) WITHOUT ROWID;"
-    "CREATE TABLE environment(run INTEGER NOT NULL REFERENCES runs(id), attempt INTEGER NOT NULL, recorded TEXT NOT NULL, facts TEXT NOT NULL,"
-    " PRIMARY KEY(run, attempt)) WITHOUT ROWID;"
-    "CREATE VIEW matrix AS SELECT runs.id AS run, runs.name AS run_name, run_stages.strategy AS strategy, run_stages.time_step AS after_step,"
-    " tasks.name AS task, tasks.time_step AS task_step, scores.name AS score, scores.value AS value FROM runs"
-    " JOIN run_stages ON run_stages.run = runs.id JOIN tasks ON tasks.run = runs.id"
-    " JOIN evaluations ON evaluations.stage = run_stages.stage AND evaluations.set_key = tasks.set_key"
-    " JOIN scores ON scores.evaluation = evaluations.id;"
-    "PRAGMA user_version = 2;";
-
-static const char FROM_1_TO_2[] =
-    "ALTER TABLE strategies ADD COLUMN teacher_macs REAL NOT NULL DEFAULT 0;"
-    "ALTER TABLE strategies ADD COLUMN tuning_macs REAL NOT NULL DEFAULT 0;"
-    "PRAGMA user_version = 2;";
-
-/* ---- statements ------------------------------------------------------------------------------------------------------ */
-
-prn_status prn__sql_failed(const prn__sql *sql, prn_error *error)
-{
-    int code = sqlite3_errcode(sql->database) & 0xff;
-    const char *text = sqlite3_errmsg(sql->database);
-    switch (code) {
-    case SQLITE_NOMEM:
-        return prn_error_set(error, PRN_NO_MEMORY, "%s: out of memory", sql->path);
-    case SQLITE_CORRUPT:
-    case SQLITE_NOTADB:
-        return prn_error_set(error, PRN_CORRUPT, "%s: this is no ledger, or a damaged one (%s); move it away and run again: finished stages are kept"
-                             " and evaluated anew", sql->path, text);
-    case SQLITE_FULL:
-        return prn_error_set(error, PRN_IO, "%s: the disk is full; free some space and run the same command again", sql->path);
-    case SQLITE_BUSY:
-    case SQLITE_LOCKED:
-        return prn_error_set(error, PRN_CONFLICT, "%s: another program keeps the ledger locked; close it and run the same command again", sql->path);
-    default:
-        return prn_error_set(error, PRN_IO, "%s: %s; check that the folder can be written and has room", sql->path, text);
-    }
-}
-
-static prn_status prepare_list(const prn__sql *sql, sqlite3_stmt **statement, prn_error *error, const char *text, const char *letters,
-                               va_list arguments)
-{
-    int code = sqlite3_prepare_v2(sql->database, text, -1, statement, NULL);
-    for (int i = 0; code == SQLITE_OK && letters[i] != '\0'; i++) {
-        switch (letters[i]) {
-        case 'i':
-            code = sqlite3_bind_int64(*statement, i + 1, va_arg(arguments, int64_t));
-            break;
-        case 'd':
-            code = sqlite3_bind_double(*statement, i + 1, va_arg(arguments, double));
-            break;
-        default: /* the caller's text outlives the statement */
-            code = sqlite3_bind_text(*statement, i + 1, va_arg(arguments, const char *), -1, SQLITE_STATIC);
-            break;
-        }
-    }
-    if (code != SQLITE_OK) {
-        prn_status status = prn__sql_failed(sql, error);
-        (void)sqlite3_finalize(*statement);
-        *statement = NULL;
-        return status;
-    }
-    return PRN_OK;
-}
-
-prn_status prn__sql_prepare(const prn__sql *sql, sqlite3_stmt **statement, prn_error *error, const char *text, const char *letters, ...)
-{
-    va_list arguments;
-    va_start(arguments, letters);
-    *statement = NULL;
-    prn_status status = prepare_list(sql, statement, error, text, letters, arguments);
-    va_end(arguments);
-    return status;
-}
-
-int prn__sql_step(const prn__sql *sql, sqlite3_stmt *statement, prn_error *error)
-{
-    int code = sqlite3_step(statement);
-    if (code == SQLITE_ROW || code == SQLITE_DONE) {
-        return code == SQLITE_ROW;
-    }
-    (void)prn__sql_failed(sql, error);
-    return -1;
-}
-
-prn_status prn__sql_run(const prn__sql *sql, int64_t *first, prn_error *error, const char *text, const char *letters, ...)
-{
-    sqlite3_stmt *statement = NULL;
-    va_list arguments;
-    va_start(arguments, letters);
-    prn_status status = prepare_list(sql, &statement, error, text, letters, arguments);
-    va_end(arguments);
-    if (status != PRN_OK) {
-        return status;
-    }
-    int row, is_first = 1;
-    while ((row = prn__sql_step(sql, statement, error)) > 0) {
-        if (is_first && first != NULL) {
-            *first = sqlite3_column_int64(statement, 0);
-        }
-        is_first = 0;
-    }
-    if (row < 0) {
-        status = error != NULL && error->status != PRN_OK ? (prn_status)error->status : PRN_IO;
-    }
-    (void)sqlite3_finalize(statement);
-    return status;
-}
-
 /* ---- opening and transactions ------------------------------------------------------------------------------------------ */
-
-static prn_status schema_ready(prn__ledger *ledger, prn_error *error)
-{
-    int64_t version = 0;
-    prn_status status = prn__sql_run(&ledger->sql, &version, error, "PRAGMA user_version", "");
-    if (status != PRN_OK) {
-        return status;
-    }
-    if (version == 0 || version == 1) {
-        status = prn__ledger_begin(ledger, error);
-        if (status == PRN_OK && sqlite3_exec(ledger->sql.database, version == 0 ? SCHEMA : FROM_1_TO_2, NULL, NULL, NULL) != SQLITE_OK) {
-            status = prn__sql_failed(&ledger->sql, error);
-        }
-        if (status == PRN_OK) {
-            status = prn__ledger_commit(ledger, error);
-        }
-        prn__ledger_rollback(ledger);
-        return status;
-    }
-    if (version != PRN__LEDGER_SCHEMA) {
-        return prn_error_set(error, PRN_VERSION, "%s: its schema is version %" PRId64 ", this program writes version %d; use the program that made it,"
-                             " or another workspace", ledger->path, version, PRN__LEDGER_SCHEMA);
-    }
-    return PRN_OK;
-}
 
 prn_status prn__ledger_open(const char *workspace, prn__ledger **result, prn_error *error)
 {
@@ -198,7 +38,7 @@ prn_status prn__ledger_open(const char *workspace, prn__ledger **result, prn_err
     if (status == PRN_OK) {
         (void)sqlite3_busy_timeout(ledger->sql.database, 30000); /* a reader may hold it for a moment */
         (void)sqlite3_exec(ledger->sql.database, "PRAGMA foreign_keys = ON", NULL, NULL, NULL);
-        status = schema_ready(ledger, error);
+        status = prn__sql_schema_ready(&ledger->sql, error);
     }
     if (status != PRN_OK) {
         prn__ledger_close(ledger);
@@ -445,14 +285,14 @@ prn_status prn__ledger_metrics(prn__ledger *ledger, const char *stage, const prn
         status = prn__sql_run(&ledger->sql, &id, error, "SELECT id FROM stages WHERE key = ?", "s", stage);
     }
     if (status == PRN_OK) {
-        status = prn__sql_prepare(&ledger->sql, &statement, error, "INSERT OR REPLACE INTO step_metrics VALUES(?, ?, ?, ?, ?, ?, ?, ?)", "");
+        status = prn__sql_prepare(&ledger->sql, &statement, error, "INSERT OR REPLACE INTO step_metrics VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?)", "");
     }
     for (size_t i = 0; i < count && status == PRN_OK; i++) {
         const prn__step_metric *m = &metrics[i];
-        const double values[6] = {m->loss, m->learning_rate, m->gradient_norm, m->logit_scale, m->seconds, m->data_wait_s};
+        const double values[] = {m->loss, m->learning_rate, m->gradient_norm, m->logit_scale, m->seconds, m->data_wait_s, m->memory_bytes};
         int code = sqlite3_bind_int64(statement, 1, id);
         code = code == SQLITE_OK ? sqlite3_bind_int64(statement, 2, m->step) : code;
-        for (int j = 0; j < 6 && code == SQLITE_OK; j++) {
+        for (int j = 0; j < (int)(sizeof values / sizeof values[0]) && code == SQLITE_OK; j++) {
             code = sqlite3_bind_double(statement, 3 + j, values[j]);
         }
         if (code != SQLITE_OK || sqlite3_step(statement) != SQLITE_DONE) {

@@ -1,6 +1,6 @@
 /* core/run/ledger.h: the SQLite record of a workspace: runs, stages, step metrics, evaluations, skipped samples, environment.
  *
- * Schema version 2 is documented in docs/ledger.md. Only ledger.c (writing) and results.c (reading, see results.h) speak SQL.
+ * docs/ledger.md documents the schema (core/ledger/schema.c). Reading is core/ledger's.
  * Invariants: recording the same thing twice leaves one record, so that a resumed run may repeat what it is not sure
  * of; a failed call leaves the ledger as it was before that call.
  */
@@ -9,7 +9,7 @@
 
 #include "eval/eval.h"
 #include "run/plan.h"
-#include "run/results.h"
+#include "ledger/results.h"
 
 typedef struct prn__ledger prn__ledger;
 

@@ -18,20 +18,15 @@
 #include "run/stage_files.h"
 #include "run/stage_key.h"
 #include "run/storage.h"
+#include "run/strategy_open.h"
 
 static const int64_t STEPS_LIMIT = 100000000; /* of one stage: bounds the table of learning rates to 400 MB */
-
-typedef struct opened_strategy {
-    const prn_strategy *table;
-    prn_strategy_instance *instance;
-    prn__options *options;
-} opened_strategy;
 
 typedef struct planner {
     prn__plan *plan;
     const prn__recipe *recipe;
     prn__registry *registry;
-    opened_strategy *strategies;
+    prn__open_strategy *strategies;
     prn_time_line line;
     prn_time_step *time_steps;
     prn_source *sources;     /* (2 T): data, then memory */
@@ -550,17 +545,9 @@ static prn_status open_strategies(planner *p, prn_error *error)
     }
     for (size_t i = 0; i < r->strategy_count; i++) {
         const prn__recipe_strategy *asked = &r->strategies[i];
-        opened_strategy *opened = &p->strategies[i];
+        prn__open_strategy *opened = &p->strategies[i];
         prn__plan_line *line = &p->plan->lines[i];
-        const prn__plugin_entry *entry = NULL;
-        prn_status status = prn__registry_strategy(p->registry, asked->strategy, &opened->table, &entry, error);
-        if (status == PRN_OK) {
-            status = prn__options_parse(asked->strategy, opened->table->options, opened->table->option_count, asked->options, asked->option_count,
-                                        &opened->options, error);
-        }
-        if (status == PRN_OK) {
-            status = opened->table->open(prn__registry_host(p->registry), prn__options_values(opened->options), &opened->instance, error);
-        }
+        prn_status status = prn__strategy_open(asked, p->registry, opened, line->plugin, error);
         if (status != PRN_OK) {
             return prn_error_context(error, status, "%s:%d: strategy '%s'", r->path, asked->line, asked->label);
         }
@@ -568,7 +555,6 @@ static prn_status open_strategies(planner *p, prn_error *error)
         line->label = asked->label;
         line->strategy = asked->strategy;
         line->options = options != NULL ? prn__arena_strdup(&p->plan->memory, options) : NULL;
-        prn__digest_format(entry->digest, line->plugin);
         prn__free(options);
         if (line->options == NULL || !make_line(p, line)) {
             return no_memory(error);
@@ -733,12 +719,7 @@ static prn_status check_evaluations(const planner *p, prn_error *error)
 static void planner_fini(planner *p)
 {
     for (size_t i = 0; p->strategies != NULL && i < p->recipe->strategy_count; i++) {
-        if (p->strategies[i].instance != NULL) {
-            p->strategies[i].table->close(p->strategies[i].instance);
-        }
-        if (p->strategies[i].options != NULL) {
-            prn__options_destroy(p->strategies[i].options);
-        }
+        prn__strategy_close(&p->strategies[i]);
     }
     prn__free(p->strategies);
     prn__free(p->time_steps);

@@ -58,7 +58,7 @@ typedef struct prn__plan_line { /* one strategy's way through the time steps */
     int32_t *deployed;      /* (step_count) the finishing stage where there is one, else `trained`; what the next step starts from, branches apart */
     double *step_forward_macs, *step_total_macs, *step_teacher_macs, *step_tuning_macs; /* (step_count) of all its stages together */
     int64_t *step_samples, *step_updates;
-    char plugin[33];        /* digest of the plugin's file */
+    char plugin[33];        /* digest of the plugin's file, or of the recipe's text where that defines the strategy */
     double forward_macs, total_macs, teacher_macs, tuning_macs;
     int64_t samples;
     const char *options;    /* every option's value, JSON object */

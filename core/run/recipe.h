@@ -50,6 +50,10 @@ typedef struct prn__recipe_strategy {
     const prn__option_pair *options;
     size_t option_count;
     int line;             /* in the recipe, for messages */
+    /* A strategy that the recipe defines itself (core/recipe/lua_strategy.h); NULL: the plugin's of that name. */
+    const prn_strategy *table;
+    const prn_host *host;      /* what table->open gets; its other members serve nobody but this table */
+    const char *source_digest; /* of the text that defines it: stands for the plugin file's digest in stage keys */
 } prn__recipe_strategy;
 
 typedef struct prn__recipe {

@@ -362,7 +362,8 @@ static prn_status one_step(training *t, prn_error *error)
     x->state.last_loss = result.loss;
     x->samples_left -= x->recipe->batch;
     t->metrics[t->metric_count++] = (prn__step_metric){.step = step, .loss = result.loss, .learning_rate = rate, .gradient_norm = result.gradient_norm,
-                                                       .logit_scale = result.logit_scale, .seconds = seconds, .data_wait_s = wait_s};
+                                                       .logit_scale = result.logit_scale, .seconds = seconds, .data_wait_s = wait_s,
+                                                       .memory_bytes = (double)prn__peak_memory_bytes()};
     note_progress(t, &result, rate, seconds, wait_s);
     return PRN_OK;
 }

@@ -11,7 +11,7 @@
 #include <sys/stat.h>
 
 #include "run/executor.h"
-#include "run/results.h"
+#include "ledger/results.h"
 #include "run/stage_files.h"
 
 /* What an observed run did, and when it is to stop. */

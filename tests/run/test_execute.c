@@ -137,7 +137,7 @@ static void test_the_ledger_is_as_documented(void **state)
     int columns = 0;
     prn__arena_init(&memory, 1024);
     run_first(g, &memory, &r);
-    assert_true(ask(r.workspace, "PRAGMA user_version") == 2);
+    assert_true(ask(r.workspace, "PRAGMA user_version") == 3);
     MUST(prn__file_read(PRN_SOURCE_DIR "/docs/ledger.md", 1 << 20, &text, &length, error_));
     for (char *line = strtok(text, "\n"); line != NULL; line = strtok(NULL, "\n")) {
         char table[64];

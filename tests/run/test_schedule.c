@@ -580,6 +580,7 @@ static void test_ledgers_of_schema_1(void **state)
     char *path = prn__arena_printf(&memory, "%s/ledger.sqlite", r.workspace);
     assert_int_equal(sqlite3_open(path, &database), SQLITE_OK);
     assert_int_equal(sqlite3_exec(database, "ALTER TABLE strategies DROP COLUMN teacher_macs; ALTER TABLE strategies DROP COLUMN tuning_macs;"
+                                  "ALTER TABLE runs DROP COLUMN sweep; DROP TABLE settings; ALTER TABLE step_metrics DROP COLUMN memory_bytes;"
                                   "PRAGMA user_version = 1;", NULL, NULL, NULL), SQLITE_OK);
     assert_int_equal(sqlite3_close(database), SQLITE_OK);
     MUST(prn__results_load(r.workspace, NULL, &results, error_));
@@ -587,7 +588,7 @@ static void test_ledgers_of_schema_1(void **state)
     assert_true(results->strategies[0].teacher_macs == 0 && results->strategies[0].forward_macs > 0);
     prn__results_destroy(results);
     (void)complete(g, &r);
-    assert_true(ask(r.workspace, "PRAGMA user_version") == 2);
+    assert_true(ask(r.workspace, "PRAGMA user_version") == 3);
     assert_true(ask(r.workspace, "SELECT count(*) FROM strategies WHERE teacher_macs = 0 AND tuning_macs = 0") == 1);
     prn__arena_fini(&memory);
 }

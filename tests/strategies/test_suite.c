@@ -13,8 +13,8 @@
 
 #include "base/memory.h"
 #include "base/pool.h"
-#include "run/strategy_ask.h"
-#include "run/strategy_suite.h"
+#include "suite/strategy_ask.h"
+#include "suite/strategy_suite.h"
 
 /* Two strategies leak on purpose; a leak checker is to speak of others only. */
 const char *__lsan_default_suppressions(void);

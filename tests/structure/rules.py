@@ -15,7 +15,7 @@ import pathlib
 import re
 import sys
 
-ROOMS = [["base"], ["program"], ["plugin"], ["data"], ["model"], ["train", "eval"], ["run", "bench"], ["recipe"], ["report"], ["cli"]]
+ROOMS = [["base"], ["program"], ["plugin"], ["data"], ["model"], ["train", "eval"], ["ledger"], ["run", "bench"], ["suite", "recipe"], ["report"], ["page"], ["cli"]]
 LEVEL = {room: level for level, rooms in enumerate(ROOMS) for room in rooms}
 MAY_PRINT = {"cli", "report"}
 SOURCES = {".c", ".h", ".inc", ".cu", ".cuh", ".cpp"}

@@ -1,5 +1,5 @@
-/* core/run/strategy_suite.c: see strategy_suite.h. The list of checks, their order, and the temporary folder that they share. */
-#include "run/strategy_suite_internal.h"
+/* core/suite/strategy_suite.c: see strategy_suite.h. The list of checks, their order, and the temporary folder that they share. */
+#include "suite/strategy_suite_internal.h"
 
 #include <errno.h>
 #include <ftw.h>

@@ -1,5 +1,5 @@
-/* core/run/strategy_suite_ask.c: the checks of the strategy suite that ask for plans only. */
-#include "run/strategy_suite_internal.h"
+/* core/suite/strategy_suite_ask.c: the checks of the strategy suite that ask for plans only. */
+#include "suite/strategy_suite_internal.h"
 
 #include <inttypes.h>
 #include <math.h>

@@ -1,9 +1,9 @@
-/* core/run/strategy_ask.h: what a strategy answers to `plan`, asked outside a plan: for its declared facts and for the strategy suite.
+/* core/suite/strategy_ask.h: what a strategy answers to `plan`, asked outside a plan: for its declared facts and for the strategy suite.
  *
  * Invariants: nothing is checked here but what memory safety needs; answers are copies that live in their own arena.
  */
-#ifndef PRN_RUN_STRATEGY_ASK_H
-#define PRN_RUN_STRATEGY_ASK_H
+#ifndef PRN_SUITE_STRATEGY_ASK_H
+#define PRN_SUITE_STRATEGY_ASK_H
 
 #include "base/memory.h"
 #include "plugin/registry.h"

@@ -1,12 +1,13 @@
-/* core/run/ledger_sql.h: what ledger.c and results.c share: opening the database, and one call to run a statement.
- * Private to those two files. */
-#ifndef PRN_RUN_LEDGER_SQL_H
-#define PRN_RUN_LEDGER_SQL_H
+/* core/ledger/sql.h: one call to run a statement, failures as errors, and the schema.
+ * Private to those who speak SQL: this room and run/ledger.c. */
+#ifndef PRN_LEDGER_SQL_H
+#define PRN_LEDGER_SQL_H
 
 #include <perennial/status.h>
 #include <sqlite3.h>
+#include <stdint.h>
 
-#define PRN__LEDGER_SCHEMA 2
+#define PRN__LEDGER_SCHEMA 3
 
 typedef struct prn__sql {
     sqlite3 *database;
@@ -22,5 +23,7 @@ prn_status prn__sql_prepare(const prn__sql *sql, sqlite3_stmt **statement, prn_e
 prn_status prn__sql_run(const prn__sql *sql, int64_t *first, prn_error *error, const char *text, const char *letters, ...);
 /* 1 when a row is there, 0 at the end, -1 on failure (error written). */
 int prn__sql_step(const prn__sql *sql, sqlite3_stmt *statement, prn_error *error);
+/* Makes the tables of a new ledger and brings those of an older schema up to this one; others are refused. */
+prn_status prn__sql_schema_ready(const prn__sql *sql, prn_error *error);
 
 #endif

@@ -1,11 +1,11 @@
-/* core/run/strategy_suite.h: the suite behind `perennial strategies test NAME`: what every strategy must keep, whatever it does.
+/* core/suite/strategy_suite.h: the suite behind `perennial strategies test NAME`: what every strategy must keep, whatever it does.
  *
  * The strategy is asked for plans of made-up time lines, its callbacks are run on stand-ins whose services fail one after another, and it
  * trains a tiny model on a tiny stream in a temporary folder: to the end, again, with interruptions, with callbacks that fail.
  * A check that fails is a result, not an error: the status of a run says whether the suite itself could work.
  */
-#ifndef PRN_RUN_STRATEGY_SUITE_H
-#define PRN_RUN_STRATEGY_SUITE_H
+#ifndef PRN_SUITE_STRATEGY_SUITE_H
+#define PRN_SUITE_STRATEGY_SUITE_H
 
 #include "plugin/registry.h"
 

@@ -1,8 +1,8 @@
-/* core/run/strategy_suite_runs.c: the checks of the strategy suite that plan and run a tiny recipe.
+/* core/suite/strategy_suite_runs.c: the checks of the strategy suite that plan and run a tiny recipe.
  *
  * Invariants: every run goes through prn__plan_create and prn__run_execute, as a user's does; each has a workspace of its own.
  */
-#include "run/strategy_suite_internal.h"
+#include "suite/strategy_suite_internal.h"
 
 #include <inttypes.h>
 #include <jansson.h>
@@ -12,7 +12,7 @@
 #include "base/file.h"
 #include "model/safetensors.h"
 #include "run/executor.h"
-#include "run/results.h"
+#include "ledger/results.h"
 #include "run/stage_files.h"
 
 enum { UPDATES_A_RUN = 2, FAILING_UPDATE = 3, ATTEMPT_LIMIT = 2000 };

@@ -1,9 +1,9 @@
-/* core/run/strategy_suite_fakes.c: callbacks of a strategy on stand-ins, whose services fail one after another.
+/* core/suite/strategy_suite_fakes.c: callbacks of a strategy on stand-ins, whose services fail one after another.
  *
  * The stand-ins keep vectors in host memory and really compute with them; what is loaded is made up. A callback that was told of a failure
  * must end with one, and must have given back what it allocated when its instance is closed.
  */
-#include "run/strategy_suite_internal.h"
+#include "suite/strategy_suite_internal.h"
 
 #include <inttypes.h>
 #include <string.h>

@@ -1,5 +1,5 @@
-/* core/run/strategy_ask.c: see strategy_ask.h. */
-#include "run/strategy_ask.h"
+/* core/suite/strategy_ask.c: see strategy_ask.h. */
+#include "suite/strategy_ask.h"
 
 #include <string.h>
 

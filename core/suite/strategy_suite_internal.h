@@ -1,15 +1,15 @@
-/* core/run/strategy_suite_internal.h: what the parts of the strategy suite share. Private to core/run/strategy_suite*.c.
+/* core/suite/strategy_suite_internal.h: what the parts of the strategy suite share. Private to core/suite/strategy_suite*.c.
  *
  * A check's function fills its verdict; an error it returns ends the suite.
  */
-#ifndef PRN_RUN_STRATEGY_SUITE_INTERNAL_H
-#define PRN_RUN_STRATEGY_SUITE_INTERNAL_H
+#ifndef PRN_SUITE_STRATEGY_SUITE_INTERNAL_H
+#define PRN_SUITE_STRATEGY_SUITE_INTERNAL_H
 
 #include <stdatomic.h>
 
 #include "base/memory.h"
-#include "run/strategy_ask.h"
-#include "run/strategy_suite.h"
+#include "suite/strategy_ask.h"
+#include "suite/strategy_suite.h"
 
 enum { PRN__SUITE_STEPS = 3, PRN__SUITE_UPDATES = 6, PRN__SUITE_BATCH = 8, PRN__SUITE_FIRST = 40, PRN__SUITE_MORE = 8, PRN__SUITE_HELD_OUT = 12 };
 

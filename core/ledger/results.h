@@ -1,11 +1,11 @@
-/* core/run/results.h: reading a workspace's ledger: its runs, their matrices of scores, their metrics.
+/* core/ledger/results.h: reading a workspace's ledger: its runs, their matrices of scores, their metrics.
  *
  * Invariants: a reader never changes what the ledger says and may read while a run writes it (after a kill it may have to
  * undo the transaction that was under way, as the next run would). Everything handed out lives in one
  * arena and is freed at once. What was not evaluated is NaN.
  */
-#ifndef PRN_RUN_RESULTS_H
-#define PRN_RUN_RESULTS_H
+#ifndef PRN_LEDGER_RESULTS_H
+#define PRN_LEDGER_RESULTS_H
 
 #include "base/memory.h"
 #include "data/manifest.h"
@@ -96,6 +96,7 @@ void prn__results_destroy(prn__results *results); /* NULL is allowed */
 typedef struct prn__step_metric {
     int64_t step; /* 0-based */
     double loss, learning_rate, gradient_norm, logit_scale, seconds, data_wait_s;
+    double memory_bytes; /* peak resident memory of the process so far; NaN in ledgers before schema 3 */
 } prn__step_metric;
 /* At most `limit` of them, evenly spread over the stage (0: all); caller frees with prn__free. */
 prn_status prn__results_metrics(const char *workspace, const char *stage_key, size_t limit, prn__step_metric **metrics, size_t *count,

@@ -1,9 +1,9 @@
-/* core/run/strategy_suite_stream.c: the tiny stream of the strategy suite: stripes in three colours, said in words.
+/* core/suite/strategy_suite_stream.c: the tiny stream of the strategy suite: stripes in three colours, said in words.
  *
  * Invariants: its bytes are a function of the number of samples alone; counts differ from step to step, so that a strategy that mixes
  * them up shows.
  */
-#include "run/strategy_suite_internal.h"
+#include "suite/strategy_suite_internal.h"
 
 #include <inttypes.h>
 #include <string.h>

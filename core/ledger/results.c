@@ -1,105 +1,20 @@
-/* core/run/results.c: see results.h. The reading half of the ledger.
- *
- * The database is opened read-only, so that looking at a workspace that is no workspace creates nothing in it.
- */
-#include "run/results.h"
+/* core/ledger/results.c: see results.h. */
+#include "ledger/results.h"
 
 #include <inttypes.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/file.h"
 #include "base/text.h"
-#include "run/ledger_sql.h"
-
-typedef struct reader {
-    prn__sql sql;
-    int64_t version; /* of the schema: 1 lacks what it cost to teach and to tune */
-    char *path;
-    prn__arena *memory; /* of what is handed out */
-    prn_error *error;
-} reader;
+#include "ledger/reader.h"
 
 static prn_status no_memory(prn_error *error)
 {
     return prn_error_set(error, PRN_NO_MEMORY, "out of memory while reading results");
 }
 
-static void reader_close(reader *r)
-{
-    (void)sqlite3_close(r->sql.database);
-    prn__free(r->path);
-}
-
-static prn_status database_open(reader *r, int flags, int64_t *version)
-{
-    if (sqlite3_open_v2(r->path, &r->sql.database, flags, NULL) != SQLITE_OK) {
-        return r->sql.database == NULL ? no_memory(r->error) : prn__sql_failed(&r->sql, r->error);
-    }
-    (void)sqlite3_busy_timeout(r->sql.database, 30000);
-    return prn__sql_run(&r->sql, version, r->error, "PRAGMA user_version", "");
-}
-
-static prn_status reader_open(const char *workspace, prn__arena *memory, reader *r, prn_error *error)
-{
-    int64_t version = 0;
-    memset(r, 0, sizeof *r);
-    r->memory = memory;
-    r->error = error;
-    r->path = prn__path_join(workspace, "ledger.sqlite");
-    if (r->path == NULL) {
-        return no_memory(error);
-    }
-    r->sql.path = r->path;
-    if (!prn__file_exists(r->path)) {
-        prn_status status = prn_error_set(error, PRN_NOT_FOUND, "%s: there are no results here (no ledger.sqlite); name the folder of a run, such as"
-                                          " runs/quickstart, or run the recipe first", workspace);
-        prn__free(r->path);
-        return status;
-    }
-    prn_status status = database_open(r, SQLITE_OPEN_READONLY, &version);
-    if (status != PRN_OK && r->sql.database != NULL && (sqlite3_errcode(r->sql.database) & 0xff) == SQLITE_READONLY) {
-        /* a run was killed while it wrote: its half transaction is undone by the first who may write */
-        (void)sqlite3_close(r->sql.database);
-        r->sql.database = NULL;
-        status = database_open(r, SQLITE_OPEN_READWRITE, &version);
-    }
-    if (status == PRN_OK && version == 0) {
-        status = prn_error_set(error, PRN_NOT_FOUND, "%s: no run is recorded here yet", r->path);
-    } else if (status == PRN_OK && (version < 1 || version > PRN__LEDGER_SCHEMA)) {
-        status = prn_error_set(error, PRN_VERSION, "%s: its schema is version %" PRId64 ", this program reads version %d", r->path, version,
-                               PRN__LEDGER_SCHEMA);
-    }
-    r->version = version;
-    if (status == PRN_OK) { /* everything below sees one state of the ledger, whatever a run writes meanwhile */
-        status = prn__sql_run(&r->sql, NULL, error, "BEGIN", "");
-    }
-    if (status != PRN_OK) {
-        reader_close(r);
-    }
-    return status;
-}
-
-static const char *column_text(reader *r, sqlite3_stmt *statement, int column, int *failed)
-{
-    const char *text = (const char *)sqlite3_column_text(statement, column);
-    const char *copy = prn__arena_strdup(r->memory, text != NULL ? text : "");
-    *failed |= copy == NULL;
-    return copy;
-}
-
-static double column_real(sqlite3_stmt *statement, int column)
-{
-    return sqlite3_column_type(statement, column) == SQLITE_NULL ? NAN : sqlite3_column_double(statement, column);
-}
-
-static prn_status step_status(const reader *r, int row)
-{
-    return row >= 0 ? PRN_OK : r->error != NULL && r->error->status != PRN_OK ? (prn_status)r->error->status : PRN_IO;
-}
-
-static prn_status count_of(reader *r, const char *text, int64_t run, size_t *count)
+static prn_status count_of(prn__reader *r, const char *text, int64_t run, size_t *count)
 {
     int64_t n = 0;
     prn_status status = prn__sql_run(&r->sql, &n, r->error, text, "i", run);
@@ -114,16 +29,16 @@ static prn_status count_of(reader *r, const char *text, int64_t run, size_t *cou
     " (SELECT count(DISTINCT stage) FROM run_stages WHERE run = runs.id)," \
     " (SELECT count(DISTINCT stage) FROM run_stages JOIN stages ON stages.id = stage WHERE run = runs.id AND stages.state = 'done')"
 
-static prn_status read_run(reader *r, sqlite3_stmt *statement, prn__run_info *run)
+static prn_status read_run(prn__reader *r, sqlite3_stmt *statement, prn__run_info *run)
 {
     const char **texts[] = {&run->name, &run->state, &run->message, &run->started, &run->finished, &run->recipe_path, &run->manifest_path,
                             &run->stream, &run->model, &run->backend};
     int failed = 0;
     run->id = sqlite3_column_int64(statement, 0);
     for (int i = 0; i < 10; i++) {
-        *texts[i] = column_text(r, statement, 1 + i, &failed);
+        *texts[i] = prn__column_text(r, statement, 1 + i, &failed);
     }
-    run->seed = (int64_t)strtoull((const char *)column_text(r, statement, 11, &failed), NULL, 10);
+    run->seed = (int64_t)strtoull((const char *)prn__column_text(r, statement, 11, &failed), NULL, 10);
     run->batch = sqlite3_column_int64(statement, 12);
     run->step_count = (uint32_t)sqlite3_column_int64(statement, 13);
     run->strategy_count = (uint32_t)sqlite3_column_int64(statement, 14);
@@ -132,7 +47,7 @@ static prn_status read_run(reader *r, sqlite3_stmt *statement, prn__run_info *ru
     return failed ? no_memory(r->error) : PRN_OK;
 }
 
-static prn_status read_runs(reader *r, prn__run_info **runs, size_t *count)
+static prn_status read_runs(prn__reader *r, prn__run_info **runs, size_t *count)
 {
     sqlite3_stmt *statement = NULL;
     int64_t total = 0;
@@ -153,22 +68,22 @@ static prn_status read_runs(reader *r, prn__run_info **runs, size_t *count)
         status = read_run(r, statement, &(*runs)[(*count)++]);
     }
     (void)sqlite3_finalize(statement);
-    return status == PRN_OK ? step_status(r, row) : status;
+    return status == PRN_OK ? prn__reader_status(r, row) : status;
 }
 
 prn_status prn__run_list_load(const char *workspace, prn__run_list **result, prn_error *error)
 {
-    reader r;
+    prn__reader r;
     *result = NULL;
     prn__run_list *list = prn__alloc(sizeof *list);
     if (list == NULL) {
         return no_memory(error);
     }
     prn__arena_init(&list->memory, 4096);
-    prn_status status = reader_open(workspace, &list->memory, &r, error);
+    prn_status status = prn__reader_open(workspace, &list->memory, &r, error);
     if (status == PRN_OK) {
         status = read_runs(&r, &list->runs, &list->count);
-        reader_close(&r);
+        prn__reader_close(&r);
     }
     if (status != PRN_OK) {
         prn__run_list_destroy(list);
@@ -186,7 +101,7 @@ void prn__run_list_destroy(prn__run_list *list)
     }
 }
 
-static prn_status choose_run(reader *r, const char *workspace, const char *wanted, prn__run_info *run)
+static prn_status choose_run(prn__reader *r, const char *workspace, const char *wanted, prn__run_info *run)
 {
     prn__run_info *runs;
     size_t count;
@@ -220,7 +135,7 @@ static prn_status choose_run(reader *r, const char *workspace, const char *wante
 
 /* ---- one run ------------------------------------------------------------------------------------------------------------- */
 
-static prn_status read_step_names(reader *r, prn__results *results)
+static prn_status read_step_names(prn__reader *r, prn__results *results)
 {
     sqlite3_stmt *statement = NULL;
     uint32_t steps = results->step_count;
@@ -237,14 +152,14 @@ static prn_status read_step_names(reader *r, prn__results *results)
     while (status == PRN_OK && (row = prn__sql_step(&r->sql, statement, r->error)) > 0) {
         int64_t t = sqlite3_column_int64(statement, 0);
         if (t >= 1 && t <= steps) {
-            names[t - 1] = column_text(r, statement, 1, &failed);
+            names[t - 1] = prn__column_text(r, statement, 1, &failed);
         }
     }
     (void)sqlite3_finalize(statement);
-    return status != PRN_OK ? status : failed ? no_memory(r->error) : step_status(r, row);
+    return status != PRN_OK ? status : failed ? no_memory(r->error) : prn__reader_status(r, row);
 }
 
-static prn_status read_strategy_stages(reader *r, prn__results *results, prn__result_strategy *strategy)
+static prn_status read_strategy_stages(prn__reader *r, prn__results *results, prn__result_strategy *strategy)
 {
     sqlite3_stmt *statement = NULL;
     int row = 0, failed = 0;
@@ -280,18 +195,18 @@ static prn_status read_strategy_stages(reader *r, prn__results *results, prn__re
             continue;
         }
         prn__result_stage *stage = &strategy->stages[t - 1];
-        stage->key = column_text(r, statement, 1, &failed);
-        stage->state = column_text(r, statement, 2, &failed);
+        stage->key = prn__column_text(r, statement, 1, &failed);
+        stage->state = prn__column_text(r, statement, 2, &failed);
         stage->steps = sqlite3_column_int64(statement, 3);
         stage->samples = sqlite3_column_int64(statement, 4);
         stage->forward_macs = sqlite3_column_double(statement, 5);
         stage->total_macs = sqlite3_column_double(statement, 6);
         stage->seconds = sqlite3_column_double(statement, 7);
-        stage->last_loss = column_real(statement, 8);
+        stage->last_loss = prn__column_real(statement, 8);
         stage->skipped = sqlite3_column_int64(statement, 9);
     }
     (void)sqlite3_finalize(statement);
-    return status != PRN_OK ? status : failed ? no_memory(r->error) : step_status(r, row);
+    return status != PRN_OK ? status : failed ? no_memory(r->error) : prn__reader_status(r, row);
 }
 
 typedef struct task_name {
@@ -300,7 +215,7 @@ typedef struct task_name {
 } task_name;
 
 /* The tasks of a run, in the order in which its time steps name them first. */
-static prn_status read_task_names(reader *r, prn__results *results, task_name **tasks)
+static prn_status read_task_names(prn__reader *r, prn__results *results, task_name **tasks)
 {
     sqlite3_stmt *statement = NULL;
     int row = 0, failed = 0;
@@ -318,13 +233,13 @@ static prn_status read_task_names(reader *r, prn__results *results, task_name **
                               results->run.id);
     while (status == PRN_OK && count < capacity && (row = prn__sql_step(&r->sql, statement, r->error)) > 0) {
         const char *kind = (const char *)sqlite3_column_text(statement, 1);
-        (*tasks)[count].name = column_text(r, statement, 0, &failed);
+        (*tasks)[count].name = prn__column_text(r, statement, 0, &failed);
         (*tasks)[count].kind = kind != NULL && strcmp(kind, "classification") == 0 ? PRN__TASK_CLASSIFICATION : PRN__TASK_RETRIEVAL;
         count++;
     }
     (void)sqlite3_finalize(statement);
     results->task_count = count;
-    return status != PRN_OK ? status : failed ? no_memory(r->error) : step_status(r, row);
+    return status != PRN_OK ? status : failed ? no_memory(r->error) : prn__reader_status(r, row);
 }
 
 static prn__result_score *find_score(prn__result_task *task, const char *name)
@@ -337,7 +252,7 @@ static prn__result_score *find_score(prn__result_task *task, const char *name)
     return NULL;
 }
 
-static prn__result_score *add_score(reader *r, prn__result_task *task, const char *name, uint32_t steps)
+static prn__result_score *add_score(prn__reader *r, prn__result_task *task, const char *name, uint32_t steps)
 {
     if (task->score_count >= PRN__EVAL_MAX_SCORES) {
         return NULL;
@@ -357,7 +272,7 @@ static prn__result_score *add_score(reader *r, prn__result_task *task, const cha
     return score;
 }
 
-static prn_status read_task(reader *r, const prn__results *results, const prn__result_strategy *strategy, prn__result_task *task)
+static prn_status read_task(prn__reader *r, const prn__results *results, const prn__result_strategy *strategy, prn__result_task *task)
 {
     sqlite3_stmt *statement = NULL;
     int row = 0;
@@ -385,14 +300,14 @@ static prn_status read_task(reader *r, const prn__results *results, const prn__r
             status = no_memory(r->error);
             break;
         }
-        ((double *)(uintptr_t)score->matrix)[(i - 1) * steps + (j - 1)] = column_real(statement, 3);
+        ((double *)(uintptr_t)score->matrix)[(i - 1) * steps + (j - 1)] = prn__column_real(statement, 3);
     }
     (void)sqlite3_finalize(statement);
-    return status == PRN_OK ? step_status(r, row) : status;
+    return status == PRN_OK ? prn__reader_status(r, row) : status;
 }
 
 /* A strategy without any score yet still shows every task, with an empty matrix. */
-static prn_status complete_tasks(reader *r, prn__results *results)
+static prn_status complete_tasks(prn__reader *r, prn__results *results)
 {
     for (size_t k = 0; k < results->task_count; k++) {
         const prn__result_task *longest = NULL;
@@ -433,7 +348,7 @@ static void compute_transfers(prn__results *results)
     }
 }
 
-static prn_status read_strategies(reader *r, prn__results *results)
+static prn_status read_strategies(prn__reader *r, prn__results *results)
 {
     sqlite3_stmt *statement = NULL;
     task_name *names;
@@ -457,9 +372,9 @@ static prn_status read_strategies(reader *r, prn__results *results)
                                                 " WHERE run = ? ORDER BY position", "i", results->run.id);
     while (status == PRN_OK && results->strategy_count < capacity && (row = prn__sql_step(&r->sql, statement, r->error)) > 0) {
         prn__result_strategy *strategy = &results->strategies[results->strategy_count++];
-        strategy->label = column_text(r, statement, 0, &failed);
-        strategy->strategy = column_text(r, statement, 1, &failed);
-        strategy->options = column_text(r, statement, 2, &failed);
+        strategy->label = prn__column_text(r, statement, 0, &failed);
+        strategy->strategy = prn__column_text(r, statement, 1, &failed);
+        strategy->options = prn__column_text(r, statement, 2, &failed);
         strategy->forward_macs = sqlite3_column_double(statement, 3);
         strategy->total_macs = sqlite3_column_double(statement, 4);
         strategy->samples = sqlite3_column_int64(statement, 5);
@@ -478,7 +393,7 @@ static prn_status read_strategies(reader *r, prn__results *results)
         }
     }
     (void)sqlite3_finalize(statement);
-    status = status == PRN_OK ? step_status(r, row) : status;
+    status = status == PRN_OK ? prn__reader_status(r, row) : status;
     if (status == PRN_OK) {
         status = complete_tasks(r, results);
     }
@@ -488,7 +403,7 @@ static prn_status read_strategies(reader *r, prn__results *results)
     return status;
 }
 
-static prn_status read_skips(reader *r, prn__results *results)
+static prn_status read_skips(prn__reader *r, prn__results *results)
 {
     static const char FROM[] = " FROM skipped_samples JOIN stages ON stages.id = skipped_samples.stage"
                                " WHERE stages.id IN (SELECT stage FROM run_stages WHERE run = ?)";
@@ -509,16 +424,16 @@ static prn_status read_skips(reader *r, prn__results *results)
     status = prn__sql_prepare(&r->sql, &statement, r->error, text, "i", results->run.id);
     while (status == PRN_OK && results->skip_count < capacity && (row = prn__sql_step(&r->sql, statement, r->error)) > 0) {
         prn__skip_count *skip = &results->skips[results->skip_count++];
-        skip->stage = column_text(r, statement, 0, &failed);
-        skip->shard = column_text(r, statement, 1, &failed);
-        skip->reason = column_text(r, statement, 2, &failed);
+        skip->stage = prn__column_text(r, statement, 0, &failed);
+        skip->shard = prn__column_text(r, statement, 1, &failed);
+        skip->reason = prn__column_text(r, statement, 2, &failed);
         skip->count = sqlite3_column_int64(statement, 3);
     }
     (void)sqlite3_finalize(statement);
-    return status != PRN_OK ? status : failed ? no_memory(r->error) : step_status(r, row);
+    return status != PRN_OK ? status : failed ? no_memory(r->error) : prn__reader_status(r, row);
 }
 
-static prn_status read_totals(reader *r, prn__results *results)
+static prn_status read_totals(prn__reader *r, prn__results *results)
 {
     sqlite3_stmt *statement = NULL;
     int failed = 0;
@@ -533,22 +448,22 @@ static prn_status read_totals(reader *r, prn__results *results)
         results->forward_macs = sqlite3_column_double(statement, 0);
         results->total_macs = sqlite3_column_double(statement, 1);
         results->samples = sqlite3_column_int64(statement, 2);
-        results->environment = column_text(r, statement, 3, &failed);
+        results->environment = prn__column_text(r, statement, 3, &failed);
     }
     (void)sqlite3_finalize(statement);
-    return failed ? no_memory(r->error) : step_status(r, row);
+    return failed ? no_memory(r->error) : prn__reader_status(r, row);
 }
 
 prn_status prn__results_load(const char *workspace, const char *run, prn__results **result, prn_error *error)
 {
-    reader r;
+    prn__reader r;
     *result = NULL;
     prn__results *results = prn__alloc(sizeof *results);
     if (results == NULL) {
         return no_memory(error);
     }
     prn__arena_init(&results->memory, 1 << 16);
-    prn_status status = reader_open(workspace, &results->memory, &r, error);
+    prn_status status = prn__reader_open(workspace, &results->memory, &r, error);
     if (status != PRN_OK) {
         prn__results_destroy(results);
         return status;
@@ -563,7 +478,7 @@ prn_status prn__results_load(const char *workspace, const char *run, prn__result
         (status = read_skips(&r, results)) == PRN_OK) {
         status = read_totals(&r, results);
     }
-    reader_close(&r);
+    prn__reader_close(&r);
     if (status != PRN_OK) {
         prn__results_destroy(results);
         return status;
@@ -585,7 +500,7 @@ void prn__results_destroy(prn__results *results)
 prn_status prn__results_metrics(const char *workspace, const char *stage_key, size_t limit, prn__step_metric **metrics, size_t *count,
                                 prn_error *error)
 {
-    reader r;
+    prn__reader r;
     prn__arena scratch;
     sqlite3_stmt *statement = NULL;
     int64_t total = 0;
@@ -593,7 +508,7 @@ prn_status prn__results_metrics(const char *workspace, const char *stage_key, si
     *metrics = NULL;
     *count = 0;
     prn__arena_init(&scratch, 256);
-    prn_status status = reader_open(workspace, &scratch, &r, error);
+    prn_status status = prn__reader_open(workspace, &scratch, &r, error);
     if (status != PRN_OK) {
         prn__arena_fini(&scratch);
         return status;
@@ -607,24 +522,27 @@ prn_status prn__results_metrics(const char *workspace, const char *stage_key, si
     }
     if (status == PRN_OK) {
         status = prn__sql_prepare(&r.sql, &statement, error,
-                                  "SELECT step, loss, learning_rate, gradient_norm, logit_scale, step_metrics.seconds, data_wait_s FROM step_metrics"
-                                  " JOIN stages ON stages.id = stage WHERE key = ? ORDER BY step", "s", stage_key);
+                                  r.version >= 3 ? "SELECT step, loss, learning_rate, gradient_norm, logit_scale, step_metrics.seconds, data_wait_s, memory_bytes"
+                                                   " FROM step_metrics JOIN stages ON stages.id = stage WHERE key = ? ORDER BY step"
+                                                 : "SELECT step, loss, learning_rate, gradient_norm, logit_scale, step_metrics.seconds, data_wait_s, NULL"
+                                                   " FROM step_metrics JOIN stages ON stages.id = stage WHERE key = ? ORDER BY step", "s", stage_key);
     }
     for (int64_t i = 0; status == PRN_OK && i < total && (row = prn__sql_step(&r.sql, statement, error)) > 0; i++) {
         if ((total - 1 - i) % stride == 0) {
             prn__step_metric *m = &found[(*count)++];
             m->step = sqlite3_column_int64(statement, 0);
-            m->loss = column_real(statement, 1);
-            m->learning_rate = column_real(statement, 2);
-            m->gradient_norm = column_real(statement, 3);
-            m->logit_scale = column_real(statement, 4);
-            m->seconds = column_real(statement, 5);
-            m->data_wait_s = column_real(statement, 6);
+            m->loss = prn__column_real(statement, 1);
+            m->learning_rate = prn__column_real(statement, 2);
+            m->gradient_norm = prn__column_real(statement, 3);
+            m->logit_scale = prn__column_real(statement, 4);
+            m->seconds = prn__column_real(statement, 5);
+            m->data_wait_s = prn__column_real(statement, 6);
+            m->memory_bytes = prn__column_real(statement, 7);
         }
     }
     (void)sqlite3_finalize(statement);
-    status = status == PRN_OK ? step_status(&r, row) : status;
-    reader_close(&r);
+    status = status == PRN_OK ? prn__reader_status(&r, row) : status;
+    prn__reader_close(&r);
     prn__arena_fini(&scratch);
     if (status != PRN_OK) {
         prn__free(found);
