@@ -43,6 +43,7 @@ typedef struct prn__bench_result {
     int64_t process_peak_bytes; /* largest resident memory of the process so far */
     double tokens;              /* mean length of the captions drawn */
     double image_bytes;         /* data: mean size of a compressed image */
+    double cpu_ms;              /* data: processor time of a sample, of all threads, user and system */
     prn__bench_op ops[PRN__BENCH_OPS];
     size_t op_count;
 } prn__bench_result;

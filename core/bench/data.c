@@ -1,5 +1,6 @@
 /* core/bench/data.c: the data path alone: shards to batches, without a model behind it. */
 #include <string.h>
+#include <sys/resource.h>
 
 #include "base/memory.h"
 #include "base/pool.h"
@@ -8,6 +9,13 @@
 
 static const double REPEAT_S = 2.0;
 enum { MAX_REPEATS = 64 };
+
+static double cpu_s(void)
+{
+    struct rusage usage;
+    (void)getrusage(RUSAGE_SELF, &usage);
+    return (double)(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) + 1e-6 * (double)(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec);
+}
 
 prn_status prn__bench_data(const prn__manifest *manifest, const char *vocabulary, int64_t merges, const prn__model_config *model, uint32_t threads,
                            const prn__bench_options *options, prn__bench_result *result, prn_error *error)
@@ -38,6 +46,7 @@ prn_status prn__bench_data(const prn__manifest *manifest, const char *vocabulary
     if (status == PRN_OK) {
         status = prn__loader_next(loader, &batch, NULL, error); /* threads are up, files are open */
     }
+    const double cpu_begin = cpu_s();
     for (int r = 0; r < options->repeats && status == PRN_OK; r++) {
         const double begin = prn__now_s();
         int64_t drawn = 0, steps = 0;
@@ -56,6 +65,7 @@ prn_status prn__bench_data(const prn__manifest *manifest, const char *vocabulary
     if (status == PRN_OK) {
         prn__rate_of(rates, options->repeats, &result->samples_per_s);
         result->tokens = (double)tokens / (double)samples;
+        result->cpu_ms = 1000 * (cpu_s() - cpu_begin) / (double)samples; /* batches prepared ahead before and behind cancel out */
         result->step_s = (double)options->batch / result->samples_per_s.median;
         int64_t bytes = 0, probes = 0;
         for (int64_t i = 0; i < prn__dataset_shard_samples(source.dataset)[0] && probes < 1000; i++, probes++) {

@@ -116,6 +116,8 @@ prn_status prn__bench_train(const prn__model *model, const prn__device *device, 
     if (status == PRN_OK) {
         status = prn__trainer_set_state(trainer, weights, NULL, NULL, 0, error);
     }
+    prn__free(weights); /* the device has them: what follows is the memory of a step */
+    weights = NULL;
     double begin = prn__now_s();
     for (int warm = 0; warm < 2 && status == PRN_OK; warm++) { /* pages are touched, kernels chosen */
         prn__bench_note(options, "warming up", warm, 2);

@@ -39,7 +39,9 @@ static prn_status unknown_option(const prn__command *command, const char *argume
     size_t count = 0;
     (void)snprintf(name, sizeof name, "%.*s", (int)(length < 70 ? length : 70), argument);
     for (size_t i = 0; i < command->option_count && count + 1 < MAX_CANDIDATES; i++) {
-        candidates[count++] = command->options[i].name;
+        if (command->options[i].help != NULL) {
+            candidates[count++] = command->options[i].name;
+        }
     }
     candidates[count++] = "help";
     const char *found = prn__suggest(name + strspn(name, "-"), candidates, count);
@@ -64,7 +66,7 @@ static prn_status check_number(const prn__command *command, const prn__argument 
 static prn_status take_option(prn__arguments *a, int argc, char **argv, int *at, prn_error *error)
 {
     const prn__command *command = a->command;
-    const char *name = argv[*at] + 2, *equals = strchr(name, '=');
+    const char *name = strcmp(argv[*at], "-o") == 0 ? "output" : argv[*at] + 2, *equals = strchr(name, '=');
     size_t length = equals != NULL ? (size_t)(equals - name) : strlen(name);
     const prn__argument *option = find_option(command, name, length);
     if (option == NULL) {
@@ -126,7 +128,7 @@ prn_status prn__arguments_parse(const prn__command *command, int argc, char **ar
     for (int i = 0; i < argc && status == PRN_OK; i++) {
         if (!options_end && strcmp(argv[i], "--") == 0) {
             options_end = 1;
-        } else if (!options_end && strncmp(argv[i], "--", 2) == 0) {
+        } else if (!options_end && (strncmp(argv[i], "--", 2) == 0 || (strcmp(argv[i], "-o") == 0 && find_option(command, "output", 6) != NULL))) {
             status = take_option(a, argc, argv, &i, error);
         } else if (!options_end && argv[i][0] == '-' && argv[i][1] != '\0') {
             status = unknown_option(command, argv[i], strlen(argv[i]), error);
@@ -223,6 +225,9 @@ void prn__command_help(const prn__command *command, prn__text *target)
     prn__table_column(table, "", 'l');
     for (size_t i = 0; i < command->option_count; i++) {
         const prn__argument *o = &command->options[i];
+        if (o->help == NULL) {
+            continue;
+        }
         prn__table_cell(table, "--%s%s%s", o->name, o->value != NULL ? " " : "", o->value != NULL ? o->value : "");
         prn__table_cell(table, "%s%s", o->help, o->may_repeat ? "; may be given again" : "");
     }

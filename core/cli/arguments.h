@@ -1,7 +1,7 @@
 /* core/cli/arguments.h: commands, their options, and what was given on the command line.
  *
  * One table of options a command drives parsing, --help and suggestions. Options may stand anywhere; "--" ends them;
- * values are given as "--name value" or "--name=value". Every command has -h and --help.
+ * values are given as "--name value" or "--name=value". Every command has -h and --help; "-o FILE" is "--output FILE".
  */
 #ifndef PRN_CLI_ARGUMENTS_H
 #define PRN_CLI_ARGUMENTS_H
@@ -14,7 +14,7 @@ typedef struct prn__arguments prn__arguments;
 typedef struct prn__argument {
     const char *name;  /* "backend" */
     const char *value; /* what --help calls its value, "NAME"; NULL for a switch */
-    const char *help;
+    const char *help;  /* NULL: for the program's own use, not listed */
     int may_repeat;
     int64_t minimum, maximum; /* maximum > 0: a whole number within */
 } prn__argument;

@@ -63,6 +63,7 @@ static void print_json(kind what, const char *model, const char *backend, const 
         prn__json_integer(&json, root, "peak_bytes", r->peak_bytes);
     } else {
         prn__json_real(&json, root, "image_bytes", r->image_bytes);
+        prn__json_real(&json, root, "cpu_ms_per_sample", r->cpu_ms);
     }
     prn__json_integer(&json, root, "process_peak_bytes", r->process_peak_bytes);
     json_t *ops = prn__json_array(&json, root, "ops");
@@ -92,6 +93,7 @@ static void print_text(kind what, const char *model, const char *backend, const 
         prn__text_printf(text, "  %-10s %10s for the model, %s the whole process at most\n", "memory", prn__format_bytes((double)r->peak_bytes, bytes, sizeof bytes),
                          prn__format_bytes((double)r->process_peak_bytes, peak, sizeof peak));
     } else {
+        prn__text_printf(text, "  %-10s %10.3f ms of processor time a sample\n", "work", r->cpu_ms);
         prn__text_printf(text, "  %-10s %10s an image, compressed\n", "size", prn__format_bytes(r->image_bytes, bytes, sizeof bytes));
     }
     if (what == OPS) {
@@ -117,9 +119,13 @@ static prn_status bench_model(prn__cli *cli, const prn__arguments *a, kind what,
     const char *name = prn__arguments_value(a, "backend");
     prn__model *model = NULL;
     prn__device device = {0};
-    prn_status status = prn__model_create(config, PRN__DECAY_DIMENSIONS, &model, error);
+    prn__cli_pairs set;
+    prn_status status = prn__cli_pairs_get(a, &set, error);
     if (status == PRN_OK) {
-        status = prn__device_open(cli->registry, name != NULL ? name : "auto", NULL, 0, &device, error);
+        status = prn__model_create(config, PRN__DECAY_DIMENSIONS, &model, error);
+    }
+    if (status == PRN_OK) {
+        status = prn__device_open(cli->registry, name != NULL ? name : "auto", set.pairs, set.count, &device, error);
     }
     if (status == PRN_OK) {
         *backend = device.backend->name;
@@ -205,6 +211,7 @@ static int run_ops(prn__cli *cli, const prn__arguments *arguments)
     return run(cli, arguments, OPS);
 }
 
+#define ARGUMENT_SET {"set", "OPTION=VALUE", "an option of the backend; see 'perennial backends NAME'", 1, 0, 0}
 #define ARGUMENT_MODEL {"model", "NAME", "a built-in model, or a folder or file with a configuration (default: ViT-B-32)", 0, 0, 0}
 #define ARGUMENT_BATCH {"batch", "N", "samples a step (default: 32)", 0, 1, 1 << 20}
 #define ARGUMENT_REPEATS {"repeats", "N", "measurements; the median is told (default: 5)", 0, 1, 64}
@@ -215,11 +222,11 @@ static int run_ops(prn__cli *cli, const prn__arguments *arguments)
 static const prn__argument train_options[] = {
     ARGUMENT_MODEL, ARGUMENT_BATCH, ARGUMENT_MICRO, ARGUMENT_TOKENS, ARGUMENT_STEPS, ARGUMENT_REPEATS,
     {"checkpointing", NULL, "recompute activations in the backward pass", 0, 0, 0},
-    PRN__ARGUMENT_BACKEND, PRN__ARGUMENT_THREADS, PRN__ARGUMENT_PLUGINS, PRN__ARGUMENT_JSON,
+    PRN__ARGUMENT_BACKEND, ARGUMENT_SET, PRN__ARGUMENT_THREADS, PRN__ARGUMENT_PLUGINS, PRN__ARGUMENT_JSON,
 };
 static const prn__argument embed_options[] = {
     ARGUMENT_MODEL, ARGUMENT_BATCH, ARGUMENT_MICRO, ARGUMENT_TOKENS, ARGUMENT_STEPS, ARGUMENT_REPEATS,
-    PRN__ARGUMENT_BACKEND, PRN__ARGUMENT_THREADS, PRN__ARGUMENT_PLUGINS, PRN__ARGUMENT_JSON,
+    PRN__ARGUMENT_BACKEND, ARGUMENT_SET, PRN__ARGUMENT_THREADS, PRN__ARGUMENT_PLUGINS, PRN__ARGUMENT_JSON,
 };
 static const prn__argument data_options[] = {
     {"stream", "MANIFEST", "the stream; batches come from its first time step", 0, 0, 0},

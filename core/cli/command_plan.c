@@ -2,7 +2,7 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
-#include "cli/cli.h"
+#include "cli/sweep_command.h"
 #include "report/plan_report.h"
 #include "report/schedule_report.h"
 
@@ -15,13 +15,18 @@ static size_t columns(void)
 static int run(prn__cli *cli, const prn__arguments *arguments)
 {
     prn_error error = PRN_ERROR_INIT;
-    prn__recipe *recipe = NULL;
+    prn__recipe_set *set = NULL;
     prn__plan *plan = NULL;
     prn__text text;
     int code;
-    prn_status status = prn__cli_recipe(cli, arguments, prn__arguments_at(arguments, 0), &recipe, &error);
+    prn_status status = prn__cli_recipes(cli, arguments, prn__arguments_at(arguments, 0), &set, &error);
+    if (status == PRN_OK && set->recipes[0]->sweep != NULL) {
+        code = prn__sweep_command_plan(cli, arguments, set);
+        prn__recipe_set_destroy(set);
+        return code;
+    }
     if (status == PRN_OK) {
-        status = prn__plan_create(recipe, cli->registry, &plan, &error);
+        status = prn__plan_create(set->recipes[0], cli->registry, &plan, &error);
     }
     if (status != PRN_OK) {
         code = prn__cli_fail(cli, &error);
@@ -37,9 +42,7 @@ static int run(prn__cli *cli, const prn__arguments *arguments)
         code = prn__cli_print(cli, &text);
     }
     prn__plan_destroy(plan);
-    if (recipe != NULL) {
-        prn__recipe_destroy(recipe);
-    }
+    prn__recipe_set_destroy(set);
     return code;
 }
 
@@ -53,7 +56,8 @@ const prn__command prn__command_plan = {
     .usage = "RECIPE [options]",
     .summary = "show the stages of a recipe and what they cost, without running anything",
     .details = "A stage that several strategies ask for is run once. Cost is counted from the model's own programs: forward\n"
-               "multiply-accumulates (MACs) times samples. docs/recipes.md defines the other figures.",
+               "multiply-accumulates (MACs) times samples. docs/recipes.md defines the other figures. Of a sweep, combinations are\n"
+               "shown, and what they share.",
     .options = options,
     .option_count = sizeof options / sizeof options[0],
     .positional_min = 1,

@@ -1,10 +1,13 @@
 /* core/cli/command_run.c: `perennial run`. */
-#include <math.h>
+#include <inttypes.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/file.h"
 #include "base/log.h"
 #include "cli/cli.h"
+#include "cli/jobs.h"
+#include "cli/sweep_command.h"
 #include "report/json.h"
 #include "report/results_report.h"
 #include "report/table.h"
@@ -38,14 +41,14 @@ static void announce(prn__cli *cli, const prn__plan *plan)
     }
 }
 
-static int print_summary(prn__cli *cli, const prn__plan *plan, double seconds, int as_json)
+static int print_summary(prn__cli *cli, const prn__plan *plan, int64_t run, double seconds, int as_json)
 {
     prn_error error = PRN_ERROR_INIT;
     prn__results *results = NULL;
     prn__text text;
-    char time[32];
-    /* The latest run of the workspace is the one that has just ended. */
-    if (prn__results_load(plan->recipe->workspace, NULL, &results, &error) != PRN_OK) {
+    char time[32], number[24];
+    (void)snprintf(number, sizeof number, "%" PRId64, run); /* the latest one may be another process's */
+    if (prn__results_load(plan->recipe->workspace, number, &results, &error) != PRN_OK) {
         return prn__cli_fail(cli, &error);
     }
     prn__text_init(&text);
@@ -71,7 +74,7 @@ static int print_summary(prn__cli *cli, const prn__plan *plan, double seconds, i
     return prn__cli_print(cli, &text);
 }
 
-static prn_status open_log(prn__cli *cli, const char *workspace, prn_error *error)
+prn_status prn__cli_run_log(prn__cli *cli, const char *workspace, prn_error *error)
 {
     prn_status status = prn__folder_create(workspace, error);
     char *path = status == PRN_OK ? prn__path_join(workspace, "run.log") : NULL;
@@ -82,41 +85,63 @@ static prn_status open_log(prn__cli *cli, const char *workspace, prn_error *erro
     return status;
 }
 
-static int run(prn__cli *cli, const prn__arguments *arguments)
+static prn_status run_alone(prn__cli *cli, prn__plan *plan, int64_t *number, prn_error *error)
 {
     const prn__run_options options = {
-        .progress = prn__terminal_progress, .progress_context = cli->terminal, .should_stop = prn__cli_is_stopped,
+        .progress = prn__terminal_progress, .progress_context = cli->terminal, .should_stop = prn__cli_is_stopped, .run = number,
     };
+    prn__cli_catch_signals(prn__terminal_show(cli->terminal, plan, 1));
+    prn__terminal_job_process(cli->terminal, 0, (long)getpid());
+    prn_status status = prn__run_execute(plan, cli->registry, &options, error);
+    prn__terminal_clear(cli->terminal);
+    return status;
+}
+
+prn_status prn__cli_run_plan(prn__cli *cli, const prn__arguments *arguments, prn__plan *plan, int64_t *number, prn_error *error)
+{
+    const uint32_t jobs = (uint32_t)prn__arguments_integer(arguments, "jobs", 1);
+    announce(cli, plan);
+    return jobs > 1 ? prn__jobs_lead(cli, plan, jobs, number, error) : run_alone(cli, plan, number, error);
+}
+
+static int run(prn__cli *cli, const prn__arguments *arguments)
+{
     prn_error error = PRN_ERROR_INIT;
-    prn__recipe *recipe = NULL;
+    prn__recipe_set *set = NULL;
     prn__plan *plan = NULL;
     double begin = prn__now_s();
+    int64_t number = 0;
     int code;
+    if (prn__jobs_is_worker(arguments)) {
+        return prn__jobs_work(cli, arguments);
+    }
     prn__terminal_set_quiet(cli->terminal, prn__arguments_has(arguments, "quiet"));
-    prn_status status = prn__cli_recipe(cli, arguments, prn__arguments_at(arguments, 0), &recipe, &error);
-    if (status == PRN_OK) {
-        status = prn__plan_create(recipe, cli->registry, &plan, &error);
+    prn_status status = prn__cli_recipes(cli, arguments, prn__arguments_at(arguments, 0), &set, &error);
+    if (status == PRN_OK && set->recipes[0]->sweep != NULL) {
+        code = prn__sweep_command_run(cli, arguments, set);
+        prn__recipe_set_destroy(set);
+        return code;
     }
     if (status == PRN_OK) {
-        status = open_log(cli, recipe->workspace, &error);
+        status = prn__plan_create(set->recipes[0], cli->registry, &plan, &error);
     }
     if (status == PRN_OK) {
-        announce(cli, plan);
-        prn__cli_catch_signals();
-        status = prn__run_execute(plan, cli->registry, &options, &error);
-        prn__terminal_clear(cli->terminal);
+        status = prn__cli_run_log(cli, set->recipes[0]->workspace, &error);
     }
-    code = status == PRN_OK ? print_summary(cli, plan, prn__now_s() - begin, prn__arguments_has(arguments, "json")) : prn__cli_fail(cli, &error);
+    if (status == PRN_OK) {
+        status = prn__cli_run_plan(cli, arguments, plan, &number, &error);
+    }
+    code = status == PRN_OK ? print_summary(cli, plan, number, prn__now_s() - begin, prn__arguments_has(arguments, "json"))
+                            : prn__cli_fail(cli, &error);
     prn__plan_destroy(plan);
-    if (recipe != NULL) {
-        prn__recipe_destroy(recipe);
-    }
+    prn__recipe_set_destroy(set);
     return code;
 }
 
 static const prn__argument options[] = {
     PRN__ARGUMENT_BACKEND, PRN__ARGUMENT_SET, PRN__ARGUMENT_WORKSPACE, PRN__ARGUMENT_THREADS, PRN__ARGUMENT_PLUGINS,
-    {"quiet", NULL, "no progress; warnings and errors only", 0, 0, 0}, PRN__ARGUMENT_JSON,
+    {"jobs", "N", "stages run side by side, each on a share of the cores or a device of its own (default: 1)", 0, 1, 256},
+    {"quiet", NULL, "no progress; warnings and errors only", 0, 0, 0}, PRN__ARGUMENT_JSON, PRN__ARGUMENT_WORKER,
 };
 
 const prn__command prn__command_run = {
@@ -124,6 +149,8 @@ const prn__command prn__command_run = {
     .usage = "RECIPE [options]",
     .summary = "run a recipe: train what is missing, score it, keep everything in a workspace",
     .details = "A run may be stopped at any time (Ctrl-C saves first) and goes on with the same command, to the same bytes.\n"
+               "A recipe with p.grid or p.seeds runs once for each combination (docs/sweeps.md).\n"
+               "Several runs may share a workspace: each stage is trained once, and who needs it waits (docs/runs.md).\n"
                "\n"
                "  perennial run recipes/quickstart.lua\n"
                "  perennial run recipe.lua --backend cpu --set schedule.peak=1e-3 --set strategies=sequential,oracle",

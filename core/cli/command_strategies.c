@@ -3,6 +3,7 @@
 
 #include "base/memory.h"
 #include "base/pool.h"
+#include "base/text.h"
 #include "cli/cli.h"
 #include "report/component_report.h"
 #include "report/strategy_report.h"
@@ -118,8 +119,37 @@ static void note_work(void *context, const char *name)
     prn__terminal_work(t->cli->terminal, "testing", name, t->checks, 0);
 }
 
+/* The strategy that the recipe defines under this label. `set` is the caller's, also after a failure. */
+static prn_status find_own(prn__cli *cli, const prn__arguments *arguments, const char *path, const char *label, prn__recipe_set **set,
+                           const prn__recipe_strategy **own, prn_error *error)
+{
+    enum { LABEL_LIMIT = 64 };
+    const char *labels[LABEL_LIMIT];
+    char hint[160];
+    size_t count = 0;
+    prn_status status = prn__cli_recipes(cli, arguments, path, set, error);
+    if (status != PRN_OK) {
+        return status;
+    }
+    const prn__recipe *recipe = (*set)->recipes[0]; /* of a sweep, the first: --set grid.<name>=<value> chooses another */
+    for (size_t i = 0; i < recipe->strategy_count; i++) {
+        const prn__recipe_strategy *strategy = &recipe->strategies[i];
+        if (strategy->table != NULL && strcmp(strategy->label, label) == 0) {
+            *own = strategy;
+            return PRN_OK;
+        }
+        if (strategy->table != NULL && count < LABEL_LIMIT) {
+            labels[count++] = strategy->label;
+        }
+    }
+    return prn_error_set(error, PRN_NOT_FOUND, "%s defines no strategy '%s'%s%s", path, label, prn__suggest_text(label, labels, count, hint, sizeof hint),
+                         count == 0 ? "; it has only plugins, which are tested without --recipe" : "");
+}
+
 static int test(prn__cli *cli, const prn__arguments *arguments)
 {
+    const char *recipe = prn__arguments_value(arguments, "recipe");
+    prn__recipe_set *recipes = NULL;
     prn_error error = PRN_ERROR_INIT;
     const char *name = prn__arguments_at(arguments, 0), *backend = prn__arguments_value(arguments, "backend");
     prn__cli_pairs set;
@@ -131,14 +161,21 @@ static int test(prn__cli *cli, const prn__arguments *arguments)
     if (prn__cli_pairs_get(arguments, &set, &error) != PRN_OK) {
         return prn__cli_usage(cli, &error);
     }
-    const prn__suite_options wanted = {.backend = backend, .given = set.pairs, .given_count = set.count, .report = note_check, .work = note_work,
+    prn__suite_options wanted = {.backend = backend, .given = set.pairs, .given_count = set.count, .report = note_check, .work = note_work,
                                        .should_stop = prn__cli_is_stopped, .context = &t};
     prn_status status = prn__cli_open(cli, arguments, &error);
+    if (status == PRN_OK && recipe != NULL) {
+        status = find_own(cli, arguments, recipe, name, &recipes, &wanted.own, &error);
+    }
+    if (status == PRN_OK && recipe != NULL) { /* --set has changed the recipe, and with it the options there */
+        wanted.given = wanted.own->options;
+        wanted.given_count = wanted.own->option_count;
+    }
     if (status == PRN_OK && (t.book = prn__suite_book_create()) == NULL) {
         status = prn_error_set(&error, PRN_NO_MEMORY, "out of memory");
     }
     if (status == PRN_OK) {
-        prn__cli_catch_signals();
+        prn__cli_catch_signals(0);
         prn__terminal_set_quiet(cli->terminal, 1); /* its runs are interrupted on purpose */
         status = prn__strategy_suite_run(cli->registry, name, &wanted, &summary, &error);
         prn__terminal_set_quiet(cli->terminal, 0);
@@ -156,11 +193,13 @@ static int test(prn__cli *cli, const prn__arguments *arguments)
         code = code == PRN__EXIT_DONE && summary.failed > 0 ? PRN__EXIT_FAILED : code;
     }
     prn__suite_book_destroy(t.book);
+    prn__recipe_set_destroy(recipes);
     return code;
 }
 
 static const prn__argument test_options[] = {
-    {"set", "OPTION=VALUE", "an option of the strategy; see 'perennial strategies NAME'", 1, 0, 0},
+    {"recipe", "RECIPE", "test a strategy that this recipe defines itself; NAME is its label", 0, 0, 0},
+    {"set", "OPTION=VALUE", "an option, see 'perennial strategies NAME'; with --recipe a value of the recipe", 1, 0, 0},
     {"backend", "NAME", "what computes; see 'perennial backends' (default: cpu)", 0, 0, 0},
     PRN__ARGUMENT_THREADS, PRN__ARGUMENT_PLUGINS, PRN__ARGUMENT_JSON,
 };

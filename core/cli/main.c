@@ -6,7 +6,7 @@
 #include "report/table.h"
 
 static const prn__command *const COMMANDS[] = {
-    &prn__command_run, &prn__command_plan, &prn__command_results, &prn__command_eval, &prn__command_embed, &prn__command_data_build,
+    &prn__command_run, &prn__command_plan, &prn__command_results, &prn__command_report, &prn__command_ls, &prn__command_compare, &prn__command_export, &prn__command_gc, &prn__command_eval, &prn__command_embed, &prn__command_data_build,
     &prn__command_data_verify, &prn__command_data_show, &prn__command_model_list, &prn__command_model_show, &prn__command_model_new,
     &prn__command_strategies, &prn__command_strategies_show, &prn__command_strategies_test, &prn__command_new_strategy, &prn__command_backends,
     &prn__command_backend_test, &prn__command_topology,
@@ -190,6 +190,8 @@ int main(int argc, char **argv)
     prn_error error = PRN_ERROR_INIT;
     prn__cli cli;
     memset(&cli, 0, sizeof cli);
+    cli.argc = argc;
+    cli.argv = argv;
     if (prn__terminal_create(&cli.terminal, &error) != PRN_OK) {
         return PRN__EXIT_FAILED;
     }

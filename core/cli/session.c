@@ -10,6 +10,7 @@
 #include "base/log.h"
 #include "base/memory.h"
 #include "cli/cli.h"
+#include "cli/jobs.h"
 #include "plugin/topology.h"
 #include "report/table.h"
 
@@ -19,7 +20,7 @@
  * same cores. The calling thread stays free, because the data threads that it starts inherit its binding. */
 prn_status prn__cli_open_threads(prn__cli *cli, const prn__arguments *arguments, prn_error *error)
 {
-    const uint32_t threads = (uint32_t)prn__arguments_integer(arguments, "threads", 0);
+    const uint32_t threads = prn__jobs_threads(arguments);
     prn__topology *topology = NULL;
     prn_error ignored = PRN_ERROR_INIT;
     prn_status status;
@@ -210,11 +211,12 @@ static void name_option(const prn__arguments *arguments, prn_error *error)
     }
 }
 
-prn_status prn__cli_recipe(prn__cli *cli, const prn__arguments *arguments, const char *path, prn__recipe **recipe, prn_error *error)
+/* Where the recipe library is, and what is laid over the recipe. `library` is the caller's to free. */
+static prn_status recipe_settings(prn__cli *cli, const prn__arguments *arguments, char **library, prn__recipe_settings *settings, prn_error *error)
 {
     size_t count = 0;
-    char *library = NULL;
     prn_status status = prn__cli_open(cli, arguments, error);
+    *library = NULL;
     if (status == PRN_OK) {
         status = collect_settings(cli, arguments, &count, error);
     }
@@ -222,15 +224,53 @@ prn_status prn__cli_recipe(prn__cli *cli, const prn__arguments *arguments, const
         return status;
     }
     const char *wanted = getenv("PERENNIAL_LUA");
-    library = wanted != NULL && wanted[0] != '\0' ? prn__strdup(wanted) : prn__cli_own_path("lua", "lua");
-    if (library == NULL) {
+    *library = wanted != NULL && wanted[0] != '\0' ? prn__strdup(wanted) : prn__cli_own_path("lua", "lua");
+    if (*library == NULL) {
         return prn_error_set(error, PRN_NOT_FOUND, "the recipe library is not where it was installed (<prefix>/share/perennial/lua); install perennial again,"
                              " or name its folder in the environment variable PERENNIAL_LUA");
     }
-    const prn__recipe_settings settings = {.library = library, .settings = cli->pairs, .setting_count = count};
-    status = prn__recipe_load(path, &settings, cli->registry, recipe, error);
-    if (status != PRN_OK) {
+    *settings = (prn__recipe_settings){.library = *library, .settings = cli->pairs, .setting_count = count};
+    return PRN_OK;
+}
+
+prn_status prn__cli_recipes(prn__cli *cli, const prn__arguments *arguments, const char *path, prn__recipe_set **set, prn_error *error)
+{
+    char *library = NULL;
+    prn__recipe_settings settings;
+    prn_status status = recipe_settings(cli, arguments, &library, &settings, error);
+    if (status == PRN_OK && (status = prn__recipe_set_load(path, &settings, cli->registry, set, error)) != PRN_OK) {
         name_option(arguments, error);
+    }
+    prn__free(library);
+    return status;
+}
+
+const char *prn__cli_choices(const prn__recipe *recipe, char target[PRN__CLI_CHOICES_BYTES])
+{
+    size_t used = 0;
+    (void)snprintf(target, PRN__CLI_CHOICES_BYTES, "-");
+    for (size_t i = 0; recipe->sweep != NULL && i < recipe->sweep->setting_count; i++) { /* 32 numbers below 1,000 */
+        used += (size_t)snprintf(target + used, PRN__CLI_CHOICES_BYTES - used, "%s%" PRIu32, i > 0 ? "." : "", recipe->sweep->settings[i].chosen);
+    }
+    return target;
+}
+
+prn_status prn__cli_recipe_at(prn__cli *cli, const prn__arguments *arguments, const char *path, const char *choices, const char *identity,
+                              prn__recipe **recipe, prn_error *error)
+{
+    uint32_t chosen[PRN__SWEEP_CHOICES];
+    size_t count = 0;
+    char *library = NULL;
+    prn__recipe_settings settings;
+    for (const char *at = choices; choices[0] != '-' && at != NULL && count < PRN__SWEEP_CHOICES; at = strchr(at, '.') != NULL ? strchr(at, '.') + 1 : NULL) {
+        chosen[count++] = (uint32_t)strtoul(at, NULL, 10);
+    }
+    prn_status status = recipe_settings(cli, arguments, &library, &settings, error);
+    if (status == PRN_OK) {
+        status = prn__recipe_load_combination(path, &settings, cli->registry, chosen, count, recipe, error);
+    }
+    if (status == PRN_OK && (*recipe)->sweep != NULL) {
+        (void)snprintf((*recipe)->sweep->identity, sizeof (*recipe)->sweep->identity, "%s", identity);
     }
     prn__free(library);
     return status;
@@ -319,11 +359,25 @@ static void make_safe(prn__text *text)
 
 int prn__cli_print(prn__cli *cli, prn__text *text)
 {
-    prn_error error = PRN_ERROR_INIT;
-    int code = PRN__EXIT_DONE;
     if (isatty(STDOUT_FILENO)) {
         make_safe(text);
     }
+    return prn__cli_print_styled(cli, text);
+}
+
+int prn__cli_colours(void)
+{
+    const char *none = getenv("NO_COLOR"), *kind = getenv("TERM"), *depth = getenv("COLORTERM");
+    if (!isatty(STDOUT_FILENO) || (none != NULL && none[0] != '\0') || kind == NULL || strcmp(kind, "dumb") == 0) {
+        return 0;
+    }
+    return depth != NULL && (strcmp(depth, "truecolor") == 0 || strcmp(depth, "24bit") == 0) ? 1 << 24 : 256;
+}
+
+int prn__cli_print_styled(prn__cli *cli, prn__text *text)
+{
+    prn_error error = PRN_ERROR_INIT;
+    int code = PRN__EXIT_DONE;
     prn__terminal_clear(cli->terminal);
     if (text->failed) {
         (void)prn_error_set(&error, PRN_NO_MEMORY, "out of memory while printing");
@@ -338,31 +392,98 @@ int prn__cli_print(prn__cli *cli, prn__text *text)
 
 /* ---- signals ------------------------------------------------------------------------------------------------------------------- */
 
-static volatile sig_atomic_t is_stopped; /* the one thing a signal handler can reach */
+/* The only things that a signal handler can reach. */
+static volatile sig_atomic_t stop_count;
+static volatile sig_atomic_t is_silent;
+static volatile sig_atomic_t is_continued;
+
+static void on_continue(int number)
+{
+    (void)number;
+    is_continued = 1;
+}
 
 static void on_signal(int number)
 {
     static const char message[] = "\nstopping after this step; once more stops at once\n";
+    const int saved = errno;
     (void)number;
-    is_stopped = 1;
-    if (write(STDERR_FILENO, message, sizeof message - 1) < 0) {
-        return; /* nothing can be done about it here */
+    stop_count = stop_count < 100 ? stop_count + 1 : stop_count;
+    if (!is_silent && write(STDERR_FILENO, message, sizeof message - 1) < 0) {
+        errno = saved; /* nothing can be done about it here */
     }
+    errno = saved;
 }
 
-void prn__cli_catch_signals(void)
+static void catch_signal(int number, int flags)
 {
     struct sigaction action;
     memset(&action, 0, sizeof action);
     action.sa_handler = on_signal;
-    action.sa_flags = (int)SA_RESETHAND | SA_RESTART; /* the second one does what the system does */
+    action.sa_flags = flags;
     (void)sigemptyset(&action.sa_mask);
-    (void)sigaction(SIGINT, &action, NULL);
-    (void)sigaction(SIGTERM, &action, NULL);
+    (void)sigaction(number, &action, NULL);
+}
+
+/* After a stop (Ctrl-Z) the screen is no longer as it was left. */
+static void catch_continue(void)
+{
+    struct sigaction action;
+    memset(&action, 0, sizeof action);
+    action.sa_handler = on_continue;
+    action.sa_flags = SA_RESTART;
+    (void)sigemptyset(&action.sa_mask);
+    (void)sigaction(SIGCONT, &action, NULL);
+}
+
+int prn__cli_was_continued(void)
+{
+    const int was = is_continued != 0;
+    is_continued = 0;
+    return was;
+}
+
+/* A run that was started to outlive its terminal (nohup) does. */
+static void catch_hang_up(int flags)
+{
+    struct sigaction now;
+    if (sigaction(SIGHUP, NULL, &now) == 0 && now.sa_handler != SIG_IGN) {
+        catch_signal(SIGHUP, flags);
+    }
+}
+
+void prn__cli_catch_signals(int is_shown)
+{
+    const int flags = (int)SA_RESETHAND | SA_RESTART; /* the second one does what the system does */
+    is_silent = is_shown;
+    catch_signal(SIGINT, flags);
+    catch_signal(SIGTERM, flags);
+    catch_hang_up(flags);
+    catch_continue();
+}
+
+void prn__cli_catch_signals_as(int is_worker, int is_shown)
+{
+    is_silent = is_worker || is_shown;
+    catch_signal(SIGTERM, is_worker ? SA_RESTART : 0); /* without restart: it wakes the one that waits */
+    if (is_worker) {
+        (void)signal(SIGINT, SIG_IGN); /* the terminal sends it to all; the one that leads passes on what it means */
+        (void)signal(SIGHUP, SIG_IGN);
+        (void)signal(SIGPIPE, SIG_IGN);
+    } else {
+        catch_signal(SIGINT, 0);
+        catch_hang_up(0);
+        catch_continue();
+    }
 }
 
 int prn__cli_is_stopped(void *unused)
 {
     (void)unused;
-    return is_stopped != 0;
+    return stop_count != 0;
+}
+
+int prn__cli_stop_count(void)
+{
+    return (int)stop_count;
 }

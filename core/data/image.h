@@ -23,6 +23,9 @@ prn_status prn__image_decode(const uint8_t *bytes, size_t length, prn__image *im
 typedef struct prn__scratch prn__scratch; /* one a thread */
 prn__scratch *prn__scratch_create(void);
 void prn__scratch_destroy(prn__scratch *scratch);
+/* For tests: other inner loops than the fastest ones (data/resize_kernels.h). The bytes are the same. */
+struct prn__resize_kernels;
+void prn__scratch_use(prn__scratch *scratch, const struct prn__resize_kernels *kernels);
 prn_status prn__image_eval_transform(const prn__image *image, int64_t side, prn__scratch *scratch, uint8_t *target, prn_error *error);
 /* Crop box, then bicubic antialiased resize to (side,side). */
 prn_status prn__image_resized_crop(const prn__image *image, int64_t top, int64_t left, int64_t height, int64_t width, int64_t side,

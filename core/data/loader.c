@@ -8,6 +8,7 @@
 #include "data/loader.h"
 
 #include <pthread.h>
+#include <sched.h>
 #include <string.h>
 
 #include "base/memory.h"
@@ -318,11 +319,22 @@ static slot *next_work(prn__loader *loader)
     }
 }
 
+/* A worker that wakes must not push aside the thread that computes, which is the one that has just woken it: it takes a core when one is free,
+ * or its fair turn. Where the system has no such wish the worker runs as any thread does. */
+static void yield_to_computing(void)
+{
+#ifdef SCHED_BATCH
+    const struct sched_param parameters = {0};
+    (void)pthread_setschedparam(pthread_self(), SCHED_BATCH, &parameters);
+#endif
+}
+
 static void *worker_main(void *argument)
 {
     worker *w = argument;
     prn__loader *loader = w->loader;
     pick picks[ROWS_AT_ONCE];
+    yield_to_computing();
     (void)pthread_mutex_lock(&loader->mutex);
     while (!loader->is_stopping) {
         slot *b = next_work(loader);

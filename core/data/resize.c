@@ -2,7 +2,8 @@
  *
  * The filter is Keys's cubic with a = -0.5, stretched by the scale when shrinking; weights are normalised in double precision and
  * rounded to fixed point with 22 fractional bits; each of the two passes rounds to 8 bits and clips. Rows and columns that the crop
- * drops are never computed. The order of the passes is Pillow 13's: vertical first when that shrinks much more than the horizontal one.
+ * drops are never computed. The inner loops are in resize_kernels.h, and each set of them gives the same bytes. The order of the passes is
+ * Pillow 13's: vertical first when that shrinks much more than the horizontal one.
  * Source of the rules: tests/fixtures/README.md and tests/fixtures/preprocess, which hold the figures this is tested against.
  */
 #include "data/image.h"
@@ -12,35 +13,37 @@
 
 #include "base/memory.h"
 #include "base/rng.h"
-
-enum { PRECISION_BITS = 32 - 8 - 2 };
+#include "data/resize_kernels.h"
 
 struct prn__scratch {
-    int32_t *weights[2];
-    int64_t *starts[2];
-    int64_t *counts[2];
-    size_t weight_capacity[2], place_capacity[2];
-    double *exact; /* the weights of one place, before rounding */
-    size_t exact_capacity;
-    uint8_t *rows; /* between the passes */
-    size_t row_capacity;
+    const prn__resize_kernels *kernels;
+    prn__axis axes[2]; /* horizontal, vertical */
+    uint8_t *rows;     /* between the passes */
+    uint8_t *lines;    /* copies of rows at whose end there is not enough to read */
+    size_t row_capacity, line_capacity;
 };
 
 prn__scratch *prn__scratch_create(void)
 {
-    return prn__alloc(sizeof(prn__scratch));
+    prn__scratch *scratch = prn__alloc(sizeof *scratch);
+    if (scratch != NULL) {
+        scratch->kernels = prn__resize_best();
+    }
+    return scratch;
+}
+
+void prn__scratch_use(prn__scratch *scratch, const struct prn__resize_kernels *kernels)
+{
+    scratch->kernels = kernels;
 }
 
 void prn__scratch_destroy(prn__scratch *scratch)
 {
     if (scratch != NULL) {
-        for (int a = 0; a < 2; a++) {
-            prn__free(scratch->weights[a]);
-            prn__free(scratch->starts[a]);
-            prn__free(scratch->counts[a]);
-        }
-        prn__free(scratch->exact);
+        prn__axis_fini(&scratch->axes[0]);
+        prn__axis_fini(&scratch->axes[1]);
         prn__free(scratch->rows);
+        prn__free(scratch->lines);
         prn__free(scratch);
     }
 }
@@ -55,167 +58,159 @@ static double cubic(double x)
     return x < 2 ? (((x - 5) * x + 8) * x - 4) * a : 0;
 }
 
-/* The weights of output places [first, first + count) when `in` pixels become `out`. Returns the widest support, 0 when out of memory. */
-static int64_t prepare_axis(prn__scratch *scratch, int axis, int64_t in, int64_t out, int64_t first, int64_t count)
+static int reserve_axis(prn__axis *axis, int64_t places, int64_t taps)
 {
+    const size_t need = (size_t)(places * taps);
+    if (axis->weight_capacity < need) {
+        prn__free(axis->weights);
+        axis->weights = prn__alloc_array(need, sizeof *axis->weights);
+        axis->weight_capacity = axis->weights != NULL ? need : 0;
+    }
+    if (axis->place_capacity < (size_t)places) {
+        prn__free(axis->starts);
+        prn__free(axis->counts);
+        axis->starts = prn__alloc_array((size_t)places, sizeof *axis->starts);
+        axis->counts = prn__alloc_array((size_t)places, sizeof *axis->counts);
+        axis->place_capacity = axis->starts != NULL && axis->counts != NULL ? (size_t)places : 0;
+    }
+    if (axis->exact_capacity < (size_t)taps) {
+        prn__free(axis->exact);
+        axis->exact = prn__alloc_array((size_t)taps, sizeof *axis->exact);
+        axis->exact_capacity = axis->exact != NULL ? (size_t)taps : 0;
+    }
+    return axis->weight_capacity >= need && axis->place_capacity >= (size_t)places && axis->exact_capacity >= (size_t)taps;
+}
+
+/* The weights of output places [first, first + places) when `in` pixels become `out`. 0 when out of memory. */
+static int prepare_axis(prn__scratch *scratch, int which, int64_t in, int64_t out, int64_t first, int64_t places)
+{
+    prn__axis *axis = &scratch->axes[which];
     double scale = (double)in / (double)out, stretch = scale > 1 ? scale : 1, support = 2 * stretch, shrink = 1.0 / stretch;
     int64_t taps = (int64_t)ceil(support) * 2 + 1;
-    size_t need = (size_t)(count * taps);
-    if (scratch->weight_capacity[axis] < need) {
-        prn__free(scratch->weights[axis]);
-        scratch->weights[axis] = prn__alloc_array(need, sizeof(int32_t));
-        scratch->weight_capacity[axis] = scratch->weights[axis] != NULL ? need : 0;
-    }
-    if (scratch->place_capacity[axis] < (size_t)count) {
-        prn__free(scratch->starts[axis]);
-        prn__free(scratch->counts[axis]);
-        scratch->starts[axis] = prn__alloc_array((size_t)count, sizeof(int64_t));
-        scratch->counts[axis] = prn__alloc_array((size_t)count, sizeof(int64_t));
-        scratch->place_capacity[axis] = scratch->starts[axis] != NULL && scratch->counts[axis] != NULL ? (size_t)count : 0;
-    }
-    if (scratch->exact_capacity < (size_t)taps) {
-        prn__free(scratch->exact);
-        scratch->exact = prn__alloc_array((size_t)taps, sizeof(double));
-        scratch->exact_capacity = scratch->exact != NULL ? (size_t)taps : 0;
-    }
-    if (scratch->weight_capacity[axis] < need || scratch->place_capacity[axis] < (size_t)count || scratch->exact_capacity < (size_t)taps) {
+    if (!reserve_axis(axis, places, taps)) {
         return 0;
     }
-    double *exact = scratch->exact;
-    for (int64_t i = 0; i < count; i++) {
+    axis->places = places;
+    axis->taps = taps;
+    double *exact = axis->exact;
+    for (int64_t i = 0; i < places; i++) {
         double centre = ((double)(first + i) + 0.5) * scale, sum = 0;
         int64_t low = (int64_t)(centre - support + 0.5), high = (int64_t)(centre + support + 0.5);
         low = low < 0 ? 0 : low;
         high = high > in ? in : high;
-        int32_t *w = scratch->weights[axis] + i * taps;
+        int32_t *w = axis->weights + i * taps;
         for (int64_t k = low; k < high; k++) { /* the operations and their order are Pillow's: another rounding is another weight */
             exact[k - low] = cubic(((double)k - centre + 0.5) * shrink);
             sum += exact[k - low];
         }
         for (int64_t k = low; k < high; k++) {
             double value = sum != 0 ? exact[k - low] / sum : exact[k - low];
-            w[k - low] = (int32_t)(value < 0 ? value * (1 << PRECISION_BITS) - 0.5 : value * (1 << PRECISION_BITS) + 0.5);
+            w[k - low] = (int32_t)(value < 0 ? value * (1 << PRN__RESIZE_BITS) - 0.5 : value * (1 << PRN__RESIZE_BITS) + 0.5);
         }
-        scratch->starts[axis][i] = low;
-        scratch->counts[axis][i] = high - low;
+        axis->starts[i] = low;
+        axis->counts[i] = high - low;
     }
-    return taps;
+    return !scratch->kernels->is_packed || (which == 0 ? prn__axis_pack_pixels(axis) : prn__axis_pack_lines(axis));
 }
 
-static inline uint8_t clip(int32_t sum)
+static int reserve_bytes(uint8_t **block, size_t *capacity, size_t bytes)
 {
-    int32_t value = sum >> PRECISION_BITS;
-    return (uint8_t)(value < 0 ? 0 : value > 255 ? 255 : value);
-}
-
-/* One row of the horizontal pass. source: a whole row of RGB pixels. */
-static void resize_row(const prn__scratch *scratch, int64_t taps, const uint8_t *source, int64_t count, uint8_t *target)
-{
-    for (int64_t i = 0; i < count; i++) {
-        const int32_t *w = scratch->weights[0] + i * taps;
-        const uint8_t *s = source + scratch->starts[0][i] * 3;
-        int32_t r = 1 << (PRECISION_BITS - 1), g = r, b = r;
-        for (int64_t k = 0; k < scratch->counts[0][i]; k++) {
-            r += s[3 * k] * w[k];
-            g += s[3 * k + 1] * w[k];
-            b += s[3 * k + 2] * w[k];
-        }
-        target[3 * i] = clip(r);
-        target[3 * i + 1] = clip(g);
-        target[3 * i + 2] = clip(b);
+    if (*capacity < bytes) {
+        prn__free(*block);
+        *block = prn__alloc(bytes);
+        *capacity = *block != NULL ? bytes : 0;
     }
+    return *capacity >= bytes;
 }
 
-/* One output row of the vertical pass over `bytes` neighbouring values; in blocks, so that the sums stay in registers and cache. */
-static void resize_column(const int32_t *w, int64_t taps, const uint8_t *source, int64_t stride, int64_t bytes, uint8_t *target)
+/* The pixels that are resized: (h, w) with `stride` bytes a row. Rows may be read up to `end`, whatever lies there. */
+typedef struct pixels {
+    const uint8_t *at, *end;
+    int64_t stride, h, w;
+} pixels;
+
+/* The horizontal pass of `count` rows. A row near the end of memory is copied first when the kernels read whole registers. */
+static void resize_rows(const prn__scratch *scratch, const pixels *source, int64_t first, int64_t count, uint8_t *target)
 {
-    enum { BLOCK = 256 };
-    int32_t sum[BLOCK];
-    for (int64_t x = 0; x < bytes; x += BLOCK) {
-        int64_t n = bytes - x < BLOCK ? bytes - x : BLOCK;
-        for (int64_t i = 0; i < n; i++) {
-            sum[i] = 1 << (PRECISION_BITS - 1);
-        }
-        for (int64_t k = 0; k < taps; k++) {
-            const uint8_t *s = source + k * stride + x;
-            const int32_t weight = w[k];
-            for (int64_t i = 0; i < n; i++) {
-                sum[i] += s[i] * weight;
+    const prn__axis *axis = &scratch->axes[0];
+    const int64_t reach = scratch->kernels->is_packed ? axis->reach : 0, row_bytes = source->w * 3, columns = axis->places * 3;
+    for (int64_t y = 0; y < count; y += PRN__RESIZE_ROWS) {
+        const uint8_t *from[PRN__RESIZE_ROWS];
+        uint8_t *to[PRN__RESIZE_ROWS];
+        for (int64_t k = 0; k < PRN__RESIZE_ROWS; k++) {
+            const int64_t row = y + k < count ? y + k : count - 1;
+            from[k] = source->at + (first + row) * source->stride;
+            to[k] = target + row * columns;
+            if (source->end - from[k] < reach) {
+                uint8_t *line = scratch->lines + k * reach;
+                memcpy(line, from[k], (size_t)(row_bytes < reach ? row_bytes : reach));
+                memset(line + (row_bytes < reach ? row_bytes : reach), 0, (size_t)(row_bytes < reach ? reach - row_bytes : 0));
+                from[k] = line;
             }
         }
-        for (int64_t i = 0; i < n; i++) {
-            target[x + i] = clip(sum[i]);
-        }
+        scratch->kernels->rows(axis, from, to);
     }
 }
 
-static int reserve_rows(prn__scratch *scratch, size_t bytes)
+/* Output rows [first, first + count) of the vertical pass, `bytes` values of each. `at` is where source row `row` starts. */
+static void resize_columns(const prn__scratch *scratch, const uint8_t *at, int64_t row, int64_t stride, int64_t first, int64_t count, int64_t bytes,
+                           uint8_t *target, int64_t target_stride)
 {
-    if (scratch->row_capacity < bytes) {
-        prn__free(scratch->rows);
-        scratch->rows = prn__alloc(bytes);
-        scratch->row_capacity = scratch->rows != NULL ? bytes : 0;
+    const prn__axis *axis = &scratch->axes[1];
+    for (int64_t y = 0; y < count; y++) {
+        scratch->kernels->column(axis, first + y, at + (axis->starts[first + y] - row) * stride, stride, bytes, target + y * target_stride);
     }
-    return scratch->row_capacity >= bytes;
 }
 
-/* Source (h, w) with `stride` bytes a row, resized to (out_h, out_w), of which the box (top, left, side, side) is written. */
-static prn_status resize_box(const uint8_t *source, int64_t stride, int64_t h, int64_t w, int64_t out_h, int64_t out_w, int64_t top, int64_t left,
-                             int64_t side, prn__scratch *scratch, uint8_t *target, prn_error *error)
+/* The source resized to (out_h, out_w), of which the box (top, left, side, side) is written. */
+static prn_status resize_box(const pixels *source, int64_t out_h, int64_t out_w, int64_t top, int64_t left, int64_t side, prn__scratch *scratch,
+                             uint8_t *target, prn_error *error)
 {
-    const int64_t columns = side * 3;
+    const int64_t columns = side * 3, h = source->h, w = source->w, stride = source->stride;
     const int has_x = w != out_w, has_y = h != out_h;
+    const prn__axis *x = &scratch->axes[0], *y = &scratch->axes[1];
     if (!has_x && !has_y) {
-        for (int64_t y = 0; y < side; y++) {
-            memcpy(target + y * columns, source + (top + y) * stride + left * 3, (size_t)columns);
+        for (int64_t row = 0; row < side; row++) {
+            memcpy(target + row * columns, source->at + (top + row) * stride + left * 3, (size_t)columns);
         }
         return PRN_OK;
     }
-    int64_t taps_x = has_x ? prepare_axis(scratch, 0, w, out_w, left, side) : 1;
-    int64_t taps_y = has_y ? prepare_axis(scratch, 1, h, out_h, top, side) : 1;
-    if (taps_x == 0 || taps_y == 0) {
+    if ((has_x && !prepare_axis(scratch, 0, w, out_w, left, side)) || (has_y && !prepare_axis(scratch, 1, h, out_h, top, side)) ||
+        (has_x && scratch->kernels->is_packed && !reserve_bytes(&scratch->lines, &scratch->line_capacity, (size_t)(x->reach * PRN__RESIZE_ROWS)))) {
         goto no_memory;
     }
     if (!has_y) {
-        for (int64_t y = 0; y < side; y++) {
-            resize_row(scratch, taps_x, source + (top + y) * stride, side, target + y * columns);
-        }
+        resize_rows(scratch, source, top, side, target);
         return PRN_OK;
     }
     if (!has_x) {
-        for (int64_t y = 0; y < side; y++) {
-            resize_column(scratch->weights[1] + y * taps_y, scratch->counts[1][y], source + scratch->starts[1][y] * stride + left * 3, stride, columns,
-                          target + y * columns);
-        }
+        resize_columns(scratch, source->at + left * 3, 0, stride, 0, side, columns, target, columns);
         return PRN_OK;
     }
     if (h > out_h && h - out_h > 2 * (w - out_w)) { /* vertical first */
-        int64_t from = scratch->starts[0][0], to = scratch->starts[0][side - 1] + scratch->counts[0][side - 1];
+        const int64_t row_bytes = w * 3;
+        int64_t from = x->starts[0], to = x->starts[side - 1] + x->counts[side - 1];
         for (int64_t i = 0; i < side; i++) {
-            from = scratch->starts[0][i] < from ? scratch->starts[0][i] : from;
-            to = scratch->starts[0][i] + scratch->counts[0][i] > to ? scratch->starts[0][i] + scratch->counts[0][i] : to;
+            from = x->starts[i] < from ? x->starts[i] : from;
+            to = x->starts[i] + x->counts[i] > to ? x->starts[i] + x->counts[i] : to;
         }
-        if (!reserve_rows(scratch, (size_t)(w * 3))) {
+        if (!reserve_bytes(&scratch->rows, &scratch->row_capacity, (size_t)(row_bytes * PRN__RESIZE_ROWS))) {
             goto no_memory;
         }
-        for (int64_t y = 0; y < side; y++) {
-            resize_column(scratch->weights[1] + y * taps_y, scratch->counts[1][y], source + scratch->starts[1][y] * stride + from * 3, stride,
-                          (to - from) * 3, scratch->rows + from * 3);
-            resize_row(scratch, taps_x, scratch->rows, side, target + y * columns);
+        for (int64_t first = 0; first < side; first += PRN__RESIZE_ROWS) {
+            const int64_t count = side - first < PRN__RESIZE_ROWS ? side - first : PRN__RESIZE_ROWS;
+            const pixels between = {scratch->rows, scratch->rows + row_bytes * count, row_bytes, count, w};
+            resize_columns(scratch, source->at + from * 3, 0, stride, first, count, (to - from) * 3, scratch->rows + from * 3, row_bytes);
+            resize_rows(scratch, &between, 0, count, target + first * columns);
         }
         return PRN_OK;
     }
-    int64_t from = scratch->starts[1][0], to = scratch->starts[1][side - 1] + scratch->counts[1][side - 1];
-    if (!reserve_rows(scratch, (size_t)((to - from) * columns))) {
+    const int64_t from = y->starts[0], to = y->starts[side - 1] + y->counts[side - 1];
+    if (!reserve_bytes(&scratch->rows, &scratch->row_capacity, (size_t)((to - from) * columns))) {
         goto no_memory;
     }
-    for (int64_t y = from; y < to; y++) {
-        resize_row(scratch, taps_x, source + y * stride, side, scratch->rows + (y - from) * columns);
-    }
-    for (int64_t y = 0; y < side; y++) {
-        resize_column(scratch->weights[1] + y * taps_y, scratch->counts[1][y], scratch->rows + (scratch->starts[1][y] - from) * columns, columns, columns,
-                      target + y * columns);
-    }
+    resize_rows(scratch, source, from, to - from, scratch->rows);
+    resize_columns(scratch, scratch->rows, from, columns, 0, side, columns, target, columns);
     return PRN_OK;
 no_memory:
     return prn_error_set(error, PRN_NO_MEMORY, "out of memory while resizing a %lld x %lld image", (long long)w, (long long)h);
@@ -239,7 +234,8 @@ prn_status prn__image_eval_transform(const prn__image *image, int64_t side, prn_
     } else {
         out_w = (int64_t)((double)side * (double)w / (double)h);
     }
-    return resize_box(image->pixels, w * 3, h, w, out_h, out_w, crop_offset(out_h, side), crop_offset(out_w, side), side, scratch, target, error);
+    const pixels whole = {image->pixels, image->pixels + w * h * 3, w * 3, h, w};
+    return resize_box(&whole, out_h, out_w, crop_offset(out_h, side), crop_offset(out_w, side), side, scratch, target, error);
 }
 
 prn_status prn__image_resized_crop(const prn__image *image, int64_t top, int64_t left, int64_t height, int64_t width, int64_t side,
@@ -249,7 +245,9 @@ prn_status prn__image_resized_crop(const prn__image *image, int64_t top, int64_t
         return prn_error_set(error, PRN_INVALID, "the crop (%lld, %lld, %lld, %lld) lies outside the %lld x %lld image", (long long)top, (long long)left,
                              (long long)height, (long long)width, (long long)image->width, (long long)image->height);
     }
-    return resize_box(image->pixels + (top * image->width + left) * 3, image->width * 3, height, width, side, side, 0, 0, side, scratch, target, error);
+    const int64_t stride = image->width * 3;
+    const pixels box = {image->pixels + top * stride + left * 3, image->pixels + image->height * stride, stride, height, width};
+    return resize_box(&box, side, side, 0, 0, side, scratch, target, error);
 }
 
 prn_status prn__image_train_transform(const prn__image *image, int64_t side, double scale_low, double scale_high, uint64_t seed, uint64_t sample,

@@ -71,6 +71,44 @@ static prn_status read_runs(prn__reader *r, prn__run_info **runs, size_t *count)
     return status == PRN_OK ? prn__reader_status(r, row) : status;
 }
 
+static prn__run_info *run_numbered(prn__run_info *runs, size_t count, int64_t id)
+{
+    for (size_t i = 0; i < count; i++) {
+        if (runs[i].id == id) {
+            return &runs[i];
+        }
+    }
+    return NULL;
+}
+
+/* What sweeps chose for their runs. */
+static prn_status read_settings(prn__reader *r, prn__run_info *runs, size_t count)
+{
+    sqlite3_stmt *statement = NULL;
+    int row = 0, failed = 0;
+    for (size_t i = 0; i < count; i++) {
+        runs[i].sweep = runs[i].settings = runs[i].settings_json = "";
+    }
+    if (r->version < 3) {
+        return PRN_OK;
+    }
+    /* json_group_object orders nothing by itself: the rows come ordered into it */
+    prn_status status = prn__sql_prepare(&r->sql, &statement, r->error,
+                                         "SELECT runs.id, runs.sweep, group_concat(name_value, ', '), '{' || group_concat(pair, ',') || '}' FROM runs JOIN"
+                                         " (SELECT run, settings.name || '=' || value AS name_value, json_quote(settings.name) || ':' || value AS pair"
+                                         " FROM settings ORDER BY run, position) ON run = runs.id GROUP BY runs.id", "");
+    while (status == PRN_OK && (row = prn__sql_step(&r->sql, statement, r->error)) > 0) {
+        prn__run_info *run = run_numbered(runs, count, sqlite3_column_int64(statement, 0));
+        if (run != NULL) {
+            run->sweep = prn__column_text(r, statement, 1, &failed);
+            run->settings = prn__column_text(r, statement, 2, &failed);
+            run->settings_json = prn__column_text(r, statement, 3, &failed);
+        }
+    }
+    (void)sqlite3_finalize(statement);
+    return status != PRN_OK ? status : failed ? no_memory(r->error) : prn__reader_status(r, row);
+}
+
 prn_status prn__run_list_load(const char *workspace, prn__run_list **result, prn_error *error)
 {
     prn__reader r;
@@ -83,6 +121,9 @@ prn_status prn__run_list_load(const char *workspace, prn__run_list **result, prn
     prn_status status = prn__reader_open(workspace, &list->memory, &r, error);
     if (status == PRN_OK) {
         status = read_runs(&r, &list->runs, &list->count);
+        if (status == PRN_OK) {
+            status = read_settings(&r, list->runs, list->count);
+        }
         prn__reader_close(&r);
     }
     if (status != PRN_OK) {
@@ -131,6 +172,20 @@ static prn_status choose_run(prn__reader *r, const char *workspace, const char *
     }
     return prn_error_set(r->error, PRN_NOT_FOUND, "%s: no run '%s' here%s; give a run's name or number, or none for the latest", workspace, wanted,
                          names != NULL ? prn__suggest_text(wanted, names, count, suggestion, sizeof suggestion) : "");
+}
+
+static prn_status numbered_run(prn__reader *r, int64_t id, prn__run_info *run)
+{
+    sqlite3_stmt *statement = NULL;
+    prn_status status = prn__sql_prepare(&r->sql, &statement, r->error, "SELECT " RUN_COLUMNS " FROM runs WHERE id = ?", "i", id);
+    int row = status == PRN_OK ? prn__sql_step(&r->sql, statement, r->error) : 0;
+    if (row > 0) {
+        status = read_run(r, statement, run);
+    } else if (status == PRN_OK) {
+        status = row == 0 ? prn_error_set(r->error, PRN_NOT_FOUND, "%s: no run %" PRId64, r->path, id) : prn__reader_status(r, row);
+    }
+    (void)sqlite3_finalize(statement);
+    return status;
 }
 
 /* ---- one run ------------------------------------------------------------------------------------------------------------- */
@@ -454,7 +509,8 @@ static prn_status read_totals(prn__reader *r, prn__results *results)
     return failed ? no_memory(r->error) : prn__reader_status(r, row);
 }
 
-prn_status prn__results_load(const char *workspace, const char *run, prn__results **result, prn_error *error)
+/* By name or number, or by its number alone (`id` above 0). */
+static prn_status load(const char *workspace, const char *run, int64_t id, prn__results **result, prn_error *error)
 {
     prn__reader r;
     *result = NULL;
@@ -468,7 +524,7 @@ prn_status prn__results_load(const char *workspace, const char *run, prn__result
         prn__results_destroy(results);
         return status;
     }
-    if ((status = choose_run(&r, workspace, run, &results->run)) == PRN_OK) {
+    if ((status = id > 0 ? numbered_run(&r, id, &results->run) : choose_run(&r, workspace, run, &results->run)) == PRN_OK) {
         results->step_count = results->run.step_count;
         if (results->step_count > 100000) {
             status = prn_error_set(error, PRN_CORRUPT, "%s: run %" PRId64 " claims %u time steps", r.path, results->run.id, results->step_count);
@@ -485,6 +541,16 @@ prn_status prn__results_load(const char *workspace, const char *run, prn__result
     }
     *result = results;
     return PRN_OK;
+}
+
+prn_status prn__results_load(const char *workspace, const char *run, prn__results **result, prn_error *error)
+{
+    return load(workspace, run, 0, result, error);
+}
+
+prn_status prn__results_load_number(const char *workspace, int64_t run, prn__results **result, prn_error *error)
+{
+    return load(workspace, NULL, run, result, error);
 }
 
 void prn__results_destroy(prn__results *results)

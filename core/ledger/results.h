@@ -21,6 +21,10 @@ typedef struct prn__run_info {
     uint32_t step_count;          /* T */
     uint32_t strategy_count;
     uint32_t stage_count, stages_done;
+    /* prn__run_list_load alone fills these; "" for a run of no sweep */
+    const char *sweep;            /* identity */
+    const char *settings;         /* "peak=0.001, seed=2" */
+    const char *settings_json;    /* object */
 } prn__run_info;
 
 typedef struct prn__run_list {
@@ -90,6 +94,7 @@ typedef struct prn__results {
 
 /* `run`: an id, a name, or NULL for the latest. Unknown ones suggest. */
 prn_status prn__results_load(const char *workspace, const char *run, prn__results **results, prn_error *error);
+prn_status prn__results_load_number(const char *workspace, int64_t run, prn__results **results, prn_error *error);
 void prn__results_destroy(prn__results *results); /* NULL is allowed */
 
 /* Metrics of one stage's optimizer steps. */

@@ -10,7 +10,9 @@ static const char SCHEMA[] =
     " seed TEXT NOT NULL, batch INTEGER NOT NULL, step_count INTEGER NOT NULL, forward_macs REAL NOT NULL, total_macs REAL NOT NULL,"
     " samples INTEGER NOT NULL, sweep TEXT NOT NULL DEFAULT '');"
     "CREATE TABLE settings(run INTEGER NOT NULL REFERENCES runs(id), position INTEGER NOT NULL, name TEXT NOT NULL, value TEXT NOT NULL,"
-    " PRIMARY KEY(run, position)) WITHOUT ROWID;"
+    " is_seeds INTEGER NOT NULL, PRIMARY KEY(run, position)) WITHOUT ROWID;"
+    "CREATE TABLE sweeps(identity TEXT PRIMARY KEY, combinations INTEGER NOT NULL, criterion TEXT NOT NULL, chosen_on TEXT NOT NULL, score TEXT NOT NULL)"
+    " WITHOUT ROWID;"
     "CREATE TABLE time_steps(run INTEGER NOT NULL REFERENCES runs(id), time_step INTEGER NOT NULL, name TEXT NOT NULL, samples INTEGER NOT NULL,"
     " PRIMARY KEY(run, time_step)) WITHOUT ROWID;"
     "CREATE TABLE strategies(run INTEGER NOT NULL REFERENCES runs(id), position INTEGER NOT NULL, label TEXT NOT NULL, strategy TEXT NOT NULL,"
@@ -50,7 +52,9 @@ static const char FROM_1_TO_2[] =
 static const char FROM_2_TO_3[] =
     "ALTER TABLE runs ADD COLUMN sweep TEXT NOT NULL DEFAULT '';"
     "CREATE TABLE settings(run INTEGER NOT NULL REFERENCES runs(id), position INTEGER NOT NULL, name TEXT NOT NULL, value TEXT NOT NULL,"
-    " PRIMARY KEY(run, position)) WITHOUT ROWID;"
+    " is_seeds INTEGER NOT NULL, PRIMARY KEY(run, position)) WITHOUT ROWID;"
+    "CREATE TABLE sweeps(identity TEXT PRIMARY KEY, combinations INTEGER NOT NULL, criterion TEXT NOT NULL, chosen_on TEXT NOT NULL, score TEXT NOT NULL)"
+    " WITHOUT ROWID;"
     "ALTER TABLE step_metrics ADD COLUMN memory_bytes INTEGER;"
     "PRAGMA user_version = 3;";
 

@@ -3,6 +3,8 @@
 
 #include <stdarg.h>
 
+#include "base/pool.h"
+
 prn_status prn__sql_failed(const prn__sql *sql, prn_error *error)
 {
     int code = sqlite3_errcode(sql->database) & 0xff;
@@ -21,6 +23,13 @@ prn_status prn__sql_failed(const prn__sql *sql, prn_error *error)
         return prn_error_set(error, PRN_CONFLICT, "%s: another program keeps the ledger locked; close it and run the same command again", sql->path);
     default:
         return prn_error_set(error, PRN_IO, "%s: %s; check that the folder can be written and has room", sql->path, text);
+    }
+}
+
+static void count_seconds(const prn__sql *sql, double begin)
+{
+    if (sql->seconds != NULL) {
+        *sql->seconds += prn__now_s() - begin;
     }
 }
 
@@ -53,16 +62,20 @@ static prn_status prepare_list(const prn__sql *sql, sqlite3_stmt **statement, pr
 prn_status prn__sql_prepare(const prn__sql *sql, sqlite3_stmt **statement, prn_error *error, const char *text, const char *letters, ...)
 {
     va_list arguments;
+    const double begin = prn__now_s();
     va_start(arguments, letters);
     *statement = NULL;
     prn_status status = prepare_list(sql, statement, error, text, letters, arguments);
     va_end(arguments);
+    count_seconds(sql, begin);
     return status;
 }
 
 int prn__sql_step(const prn__sql *sql, sqlite3_stmt *statement, prn_error *error)
 {
+    const double begin = prn__now_s();
     int code = sqlite3_step(statement);
+    count_seconds(sql, begin);
     if (code == SQLITE_ROW || code == SQLITE_DONE) {
         return code == SQLITE_ROW;
     }
@@ -74,9 +87,11 @@ prn_status prn__sql_run(const prn__sql *sql, int64_t *first, prn_error *error, c
 {
     sqlite3_stmt *statement = NULL;
     va_list arguments;
+    const double begin = prn__now_s();
     va_start(arguments, letters);
     prn_status status = prepare_list(sql, &statement, error, text, letters, arguments);
     va_end(arguments);
+    count_seconds(sql, begin);
     if (status != PRN_OK) {
         return status;
     }

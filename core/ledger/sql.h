@@ -12,6 +12,7 @@
 typedef struct prn__sql {
     sqlite3 *database;
     const char *path; /* borrowed */
+    double *seconds;  /* time spent in SQLite is added here; NULL: it is not counted */
 } prn__sql;
 
 /* Turns SQLite's last failure into an error that names the ledger's path and says what to do. */

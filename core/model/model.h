@@ -70,11 +70,21 @@ void prn__model_init(const prn__model *model, uint64_t seed, float *flat);
 prn_status prn__model_load(const prn__model *model, const char *folder, float *flat, prn_error *error);
 prn_status prn__model_save(const prn__model *model, const char *folder, const float *flat, prn_error *error);
 
+/* AdamW inside a tower's program: a parameter's gradient lives in the workspace and only until it has been used up, so no vector of all
+ * gradients exists. Slots besides a training tower's: m, v (flat, as the parameters), hyper (8, see ADAMW), norms (one element a parameter, in the
+ * model's order: the sum of squares of its gradient). */
+typedef struct prn__tower_update {
+    double beta1, beta2, epsilon, decay;
+    int is_late; /* 0: each parameter is updated within "backward", as soon as its gradient is complete; 1: all in a segment "update" */
+} prn__tower_update;
+
 typedef struct prn__tower_options {
     int64_t max_items;  /* B's maximum */
     int64_t max_tokens; /* N's maximum (text); 0: max_items * context_length */
     int training;       /* 1: with a backward segment */
     int checkpoint;     /* 1: activation checkpointing, one group a block */
+    int recompute;      /* 1: layer norms, activations and patches are computed again in the backward pass instead of kept */
+    const prn__tower_update *update; /* NULL: gradients are added to the slot "gradients" */
 } prn__tower_options;
 
 /* Image tower. Symbols: "B". Slots: workspace, parameters, gradients (training), images (U8: B,S,S,3),

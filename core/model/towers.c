@@ -8,6 +8,7 @@
  */
 #include <string.h>
 
+#include "base/memory.h"
 #include "model/model.h"
 
 /* LayerNorm's epsilon, as PyTorch's default. */
@@ -80,12 +81,96 @@ static int32_t blocks(const tower *t, const char *prefix, int64_t layers, int32_
     return x;
 }
 
+/* ---- the update inside the backward pass ---- */
+
+typedef struct updating {
+    const prn__model *model;
+    const prn__tower_update *update;
+    int32_t m, v, norms; /* slots */
+    int32_t hyper;
+    int32_t (*late)[2];  /* (parameter_count): parameter, gradient, in the order in which they are complete */
+    size_t late_count;
+} updating;
+
+static void update_parameter(const updating *u, prn__graph *graph, int32_t parameter, int32_t gradient)
+{
+    int32_t inputs[PRN_OP_MAX_INPUTS] = {gradient, u->hyper, PRN_NO_TENSOR, PRN_NO_TENSOR, PRN_NO_TENSOR};
+    int32_t outputs[PRN_OP_MAX_OUTPUTS] = {parameter, PRN_NO_TENSOR, PRN_NO_TENSOR};
+    const prn_tensor *p = prn__graph_tensor(graph, parameter);
+    char name[2][160];
+    if (p == NULL) {
+        return;
+    }
+    const prn_tensor like = *p; /* the array may move */
+    prn_op_attrs attrs = {.alpha = u->update->beta1, .beta = u->update->beta2, .epsilon = u->update->epsilon,
+                          .decay = like.offset < u->model->decay_elements ? u->update->decay : 0};
+    (void)snprintf(name[0], sizeof name[0], "m %s", like.name);
+    (void)snprintf(name[1], sizeof name[1], "v %s", like.name);
+    outputs[1] = prn__graph_bound(graph, name[0], u->m, like.offset, like.rank, like.dim);
+    outputs[2] = prn__graph_bound(graph, name[1], u->v, like.offset, like.rank, like.dim);
+    (void)prn__graph_op(graph, PRN_OP_ADAMW, inputs, outputs, 0, &attrs, "adamw");
+}
+
+static void gradient_complete(void *context, prn__graph *graph, int32_t parameter, int32_t gradient)
+{
+    updating *u = context;
+    const prn_tensor *p = prn__graph_tensor(graph, parameter);
+    char name[160];
+    for (size_t i = 0; i < u->model->parameter_count && p != NULL; i++) {
+        if (u->model->parameters[i].offset == p->offset) {
+            (void)snprintf(name, sizeof name, "norm %s", p->name);
+            int32_t norm = prn__graph_bound(graph, name, u->norms, (int64_t)i, 0, NULL);
+            (void)prn__graph_dot(graph, name, gradient, gradient, norm);
+            break;
+        }
+    }
+    if (!u->update->is_late) {
+        update_parameter(u, graph, parameter, gradient);
+    } else if (u->late_count < u->model->parameter_count) {
+        u->late[u->late_count][0] = parameter;
+        u->late[u->late_count++][1] = gradient;
+    }
+}
+
+static prn_status backward(const tower *t, const prn__tower_options *options, const prn__gradient *seed, prn_error *error)
+{
+    prn__graph *graph = t->graph;
+    updating u = {.model = t->model, .update = options->update};
+    prn__derive_options derive = {.checkpoint = options->checkpoint, .recompute = options->recompute};
+    int32_t gradients = PRN_SLOT_WORKSPACE;
+    prn_status status;
+    if (options->update == NULL) {
+        gradients = prn__graph_slot(graph, "gradients", PRN_REAL);
+    } else {
+        const prn_dim eight = prn__fixed(8);
+        u.m = prn__graph_slot(graph, "m", PRN_REAL);
+        u.v = prn__graph_slot(graph, "v", PRN_REAL);
+        u.norms = prn__graph_slot(graph, "norms", PRN_REAL);
+        u.hyper = prn__graph_bound(graph, "hyper", prn__graph_slot(graph, "hyper", PRN_REAL), 0, 1, &eight);
+        u.late = prn__alloc_array(t->model->parameter_count, sizeof *u.late);
+        if (u.late == NULL) {
+            return prn_error_set(error, PRN_NO_MEMORY, "no memory for the update of %zu parameters", t->model->parameter_count);
+        }
+        derive.complete = gradient_complete;
+        derive.context = &u;
+    }
+    status = prn__graph_derive_with(graph, "backward", seed, 1, NULL, 0, t->parameters, gradients, &derive, error);
+    if (status == PRN_OK && options->update != NULL && options->update->is_late) {
+        prn__graph_segment(graph, "update");
+        for (size_t i = 0; i < u.late_count; i++) {
+            update_parameter(&u, graph, u.late[i][0], u.late[i][1]);
+        }
+    }
+    prn__free(u.late);
+    return status;
+}
+
 /* Rows (B, C) to normalised embeddings (B, E) in their slot, and the backward pass when training. */
 static prn_status finish(const tower *t, const prn__tower_options *options, int32_t rows, const char *projection, int32_t batch, prn_error *error)
 {
     prn__graph *graph = t->graph;
     const prn_dim shape[2] = {prn__sized(1, batch), prn__fixed(t->model->config.embed_dim)};
-    int32_t slot, out, seed, gradients;
+    int32_t slot, out, seed;
     rows = prn__graph_linear(graph, "projected", rows, parameter(t, "", projection), PRN_NO_TENSOR, PRN_NO_TENSOR, PRN_ACT_NONE, 1);
     slot = prn__graph_slot(graph, "embeddings", PRN_REAL);
     out = prn__graph_bound(graph, "embeddings", slot, 0, 2, shape);
@@ -93,10 +178,9 @@ static prn_status finish(const tower *t, const prn__tower_options *options, int3
     if (!options->training) {
         return PRN_OK;
     }
-    gradients = prn__graph_slot(graph, "gradients", PRN_REAL);
     slot = prn__graph_slot(graph, "embedding_gradients", PRN_REAL);
     seed = prn__graph_bound(graph, "embedding_gradients", slot, 0, 2, shape);
-    return prn__graph_derive(graph, "backward", &(prn__gradient){out, seed, 0}, 1, NULL, 0, t->parameters, gradients, options->checkpoint, error);
+    return backward(t, options, &(prn__gradient){out, seed, 0}, error);
 }
 
 static prn_status check(const prn__tower_options *options, prn_error *error)

@@ -317,7 +317,11 @@ static void run_trial(suite *u, trial *t)
         if (status == PRN_OK) {
             status = session_run(&s, room, again, &error);
         }
-        u->device->backend->error_bound(t->kind, &absolute, &relative);
+        if (u->device->backend->instance_error_bound != NULL) {
+            u->device->backend->instance_error_bound(u->device->instance, t->kind, &absolute, &relative);
+        } else {
+            u->device->backend->error_bound(t->kind, &absolute, &relative);
+        }
         for (int k = 0; k < PRN_OP_MAX_OUTPUTS && status == PRN_OK; k++) {
             if (t->out[k].content != ABSENT) {
                 judge_output(&result, &s, k, got[k], again[k], wanted[k], absolute, relative, reason, sizeof reason);

@@ -301,3 +301,42 @@ void prn__topology_destroy(prn__topology *topology)
         prn__free(topology);
     }
 }
+
+/* ---- shares ---- */
+
+prn_status prn__topology_split(prn__topology *t, uint32_t jobs, prn__topology_share *shares, int *are_disjoint, prn_error *error)
+{
+    uint32_t *cores = prn__arena_alloc(t->memory, ((size_t)t->core_count + 1) * sizeof *cores), count = 0;
+    if (cores == NULL) {
+        return no_memory(error);
+    }
+    for (uint32_t i = 0; i < t->processor_count; i++) { /* processors come core by core */
+        const prn__topology_processor *p = &t->processors[i];
+        if (p->is_allowed && count < t->core_count && (count == 0 || cores[count - 1] != p->core)) {
+            cores[count++] = p->core;
+        }
+    }
+    if (are_disjoint != NULL) {
+        *are_disjoint = jobs <= count;
+    }
+    for (uint32_t j = 0; j < jobs; j++) {
+        const uint32_t first = jobs <= count ? (uint32_t)((uint64_t)j * count / jobs) : count > 0 ? j % count : 0;
+        const uint32_t end = jobs <= count ? (uint32_t)(((uint64_t)j + 1) * count / jobs) : count > 0 ? first + 1 : 0;
+        shares[j] = (prn__topology_share){.processors = prn__arena_alloc(t->memory, ((size_t)t->processor_count + 1) * sizeof(uint32_t)),
+                                          .core_count = end - first};
+        if (shares[j].processors == NULL) {
+            return no_memory(error);
+        }
+        for (uint32_t i = 0; i < t->processor_count; i++) {
+            const prn__topology_processor *p = &t->processors[i];
+            int is_in = 0;
+            for (uint32_t c = first; c < end; c++) {
+                is_in |= cores[c] == p->core;
+            }
+            if (is_in && p->is_allowed) {
+                shares[j].processors[shares[j].processor_count++] = p->number;
+            }
+        }
+    }
+    return PRN_OK;
+}

@@ -63,4 +63,14 @@ typedef struct prn__topology {
 prn_status prn__topology_create(uint32_t threads, const char *description, prn__topology **topology, prn_error *error);
 void prn__topology_destroy(prn__topology *topology); /* NULL is allowed */
 
+typedef struct prn__topology_share {
+    uint32_t *processors; /* the system's numbers, all that are allowed of each core; the topology's memory */
+    uint32_t processor_count, core_count;
+} prn__topology_share;
+
+/* Allowed cores for `jobs` processes side by side: neighbours in the machine's order, so that a share has caches and memory of its own
+ * where it can, of sizes that differ by one core at most. `shares` has room for them. `are_disjoint` (may be NULL) is 0 when there are
+ * more jobs than cores: then some share one. [orchestrator] */
+prn_status prn__topology_split(prn__topology *topology, uint32_t jobs, prn__topology_share *shares, int *are_disjoint, prn_error *error);
+
 #endif

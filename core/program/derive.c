@@ -11,6 +11,12 @@
  *
  * Checkpointing: when the visit enters a group, the group's forward operations are written again, on fresh tensors, and the rules then
  * read those; what of the copies nobody reads is removed by prn__graph_finish.
+ *
+ * Recomputation: a rule that reads what a cheap operation made reads a copy instead, made just before; the original then dies in the forward
+ * pass. The copy's own inputs are kept, or are such copies.
+ *
+ * Parameters' gradients in the workspace: operations are visited last to first, so after the first operation that reads a parameter has been
+ * visited, its gradient is complete and no rule or copy reads the parameter any more.
  */
 #include "program/graph_internal.h"
 
@@ -21,13 +27,16 @@ typedef struct derivation {
     int32_t *gradient;  /* by tensor: where its gradient is; PRN_NO_TENSOR: none so far */
     uint8_t *wanted;    /* by tensor: 1 when its gradient leads to a parameter or a target */
     int32_t *copy;      /* by tensor: the recomputed one that stands for it; itself when there is none */
-    uint32_t tensors;   /* length of the three: tensors before the derivation, plus room for copies */
+    int32_t *again;     /* by tensor: the copy that a cheap operation was written again for; PRN_NO_TENSOR: none so far */
+    uint32_t *first_use; /* by tensor: the first operation that reads it */
+    uint32_t tensors;   /* length of the five: tensors before the derivation, plus room for copies */
     const prn__gradient *seeds;
     uint32_t seed_count;
     const prn__gradient *targets;
     uint32_t target_count;
     uint8_t *target_state; /* TARGET_... */
     int32_t parameter_slot, gradient_slot;
+    int recompute;
 } derivation;
 
 /* A late target accumulates the gradient of a tensor that some operation makes: what was there before must not flow on through that
@@ -92,7 +101,7 @@ static int32_t place(derivation *d, int32_t t, int32_t *accumulate)
         d->gradient[t] = d->targets[target].gradient;
         return d->gradient[t];
     }
-    if (is_parameter(d, t)) {
+    if (is_parameter(d, t) && d->gradient_slot != PRN_SLOT_WORKSPACE) {
         const prn_tensor p = *tensor(d, t);
         *accumulate = 1;
         return prn__graph_bound(graph, gradient_name(d, t, name, sizeof name), d->gradient_slot, p.offset, p.rank, p.dim);
@@ -108,6 +117,12 @@ static int32_t place(derivation *d, int32_t t, int32_t *accumulate)
         (void)prn__graph_axpby(graph, "seed", 1.0, have, 0.0, NONE, d->gradient[t]);
     }
     return d->gradient[t];
+}
+
+/* Whether the next contribution to `t`'s gradient is the first, in a place of its own. */
+static int is_fresh(const derivation *d, int32_t t)
+{
+    return target_of(d, t) < 0 && !(is_parameter(d, t) && d->gradient_slot != PRN_SLOT_WORKSPACE) && d->gradient[t] == NONE;
 }
 
 /* The same for outputs that always accumulate: a new place is filled with zeros first. */
@@ -146,6 +161,60 @@ static void emit(derivation *d, prn_op_kind kind, const int32_t *inputs, int32_t
     (void)prn__graph_op(d->graph, kind, inputs, out, 1, &attrs, prn__op_name((uint32_t)kind));
 }
 
+/* The operation that makes `t` as its first result. The copies of checkpointing come after the originals. */
+static const prn_op *producer(const derivation *d, int32_t t)
+{
+    for (uint32_t i = d->graph->op_count; i-- > 0;) {
+        if (d->graph->ops[i].output[0] == t) {
+            return &d->graph->ops[i];
+        }
+    }
+    return NULL;
+}
+
+static int is_cheap(const prn_op *op)
+{
+    switch ((prn_op_kind)op->kind) {
+    case PRN_OP_PATCHES: case PRN_OP_LAYER_NORM: case PRN_OP_ACTIVATION: return 1;
+    case PRN_OP_LINEAR: return op->attrs.activation != PRN_ACT_NONE && op->output[1] != NONE && op->input[3] == NONE; /* act(pre) */
+    default: return 0;
+    }
+}
+
+/* What stands for the value of `t` in the backward pass: itself, or what a cheap operation, written again here, makes of kept values. */
+static int32_t read_again(derivation *d, int32_t t)
+{
+    prn__graph *graph = d->graph;
+    char name[200];
+    if (!d->recompute || t == NONE || (uint32_t)t >= d->tensors || tensor(d, t)->slot != PRN_SLOT_WORKSPACE) {
+        return t;
+    }
+    if (d->again[t] != NONE) {
+        return d->again[t];
+    }
+    const prn_op *made_by = producer(d, t);
+    if (made_by == NULL || !is_cheap(made_by)) {
+        return t;
+    }
+    prn_op op = *made_by; /* a copy: the array may move */
+    if (op.kind == PRN_OP_LINEAR) {
+        op = (prn_op){.kind = PRN_OP_ACTIVATION, .input = {op.output[1], NONE, NONE, NONE, NONE}, .output = {t, NONE, NONE},
+                      .attrs = {.activation = op.attrs.activation}};
+    } else {
+        op.input[0] = read_again(d, op.input[0]);
+    }
+    int32_t fresh[PRN_OP_MAX_OUTPUTS] = {NONE, NONE, NONE};
+    for (uint32_t k = 0; k < PRN_OP_MAX_OUTPUTS; k++) {
+        if (op.output[k] != NONE) {
+            (void)snprintf(name, sizeof name, "%s once more", graph->tensors[op.output[k]].name);
+            fresh[k] = prn__graph_temporary(graph, name, &graph->tensors[op.output[k]]);
+        }
+    }
+    (void)prn__graph_op(graph, (prn_op_kind)op.kind, op.input, fresh, 0, &op.attrs, "once more");
+    d->again[t] = fresh[0];
+    return fresh[0];
+}
+
 static void linear_rule(derivation *d, const prn_op *op, int32_t dy)
 {
     int32_t x = op->input[0], w = op->input[1], bias = op->input[2], residual = op->input[3], dpre = dy;
@@ -157,15 +226,19 @@ static void linear_rule(derivation *d, const prn_op *op, int32_t dy)
         dpre = prn__graph_op(d->graph, PRN_OP_ACTIVATION_GRAD, INPUTS(dy, op->output[1], NONE, NONE, NONE), out, 1, &attrs, "d pre");
     }
     if (wants(d, w) || wants(d, bias)) {
+        const int32_t value = read_again(d, x);
         int32_t out[PRN_OP_MAX_OUTPUTS] = {NONE, NONE, NONE};
         prn_op_attrs attrs = {.transpose_w = op->attrs.transpose_w, .accumulate = 1};
-        if (wants(d, bias)) {
+        if (wants(d, bias) && is_fresh(d, bias) && is_fresh(d, w)) { /* one attribute speaks of both */
+            out[1] = place(d, bias, &attrs.accumulate);
+            out[0] = place(d, w, &attrs.accumulate);
+        } else if (wants(d, bias)) {
             out[1] = place_zeroed(d, bias);
             out[0] = place_zeroed(d, w);
         } else {
             out[0] = place(d, w, &attrs.accumulate);
         }
-        (void)prn__graph_op(d->graph, PRN_OP_LINEAR_GRAD_W, INPUTS(dpre, x, NONE, NONE, NONE), out, 1, &attrs, "linear_grad_w");
+        (void)prn__graph_op(d->graph, PRN_OP_LINEAR_GRAD_W, INPUTS(dpre, value, NONE, NONE, NONE), out, 1, &attrs, "linear_grad_w");
     }
     prn_op_attrs attrs = {.transpose_w = op->attrs.transpose_w};
     emit(d, PRN_OP_LINEAR_GRAD_X, INPUTS(dpre, w, NONE, NONE, NONE), x, attrs);
@@ -187,7 +260,7 @@ static void layer_norm_rule(derivation *d, const prn_op *op, int32_t dy)
     out[2] = wants(d, bias) ? place_zeroed(d, bias) : NONE;
     attrs.accumulate = 0;
     out[0] = wants(d, x) ? place(d, x, &attrs.accumulate) : NONE;
-    (void)prn__graph_op(d->graph, PRN_OP_LAYER_NORM_GRAD, INPUTS(dy, x, gain, op->output[1], op->output[2]), out, 7, &attrs, "layer_norm_grad");
+    (void)prn__graph_op(d->graph, PRN_OP_LAYER_NORM_GRAD, INPUTS(dy, read_again(d, x), gain, op->output[1], op->output[2]), out, 7, &attrs, "layer_norm_grad");
 }
 
 static void class_rows_rule(derivation *d, const prn_op *op, int32_t dy)
@@ -383,6 +456,32 @@ static void move_gradients(derivation *d, uint32_t first, uint32_t last)
     }
 }
 
+static void complete(derivation *d, const prn__derive_options *options, uint32_t index)
+{
+    for (uint32_t k = 0; k < PRN_OP_MAX_INPUTS && options->complete != NULL; k++) {
+        const int32_t t = d->graph->ops[index].input[k];
+        if (t != NONE && is_parameter(d, t) && d->first_use[t] == index && d->gradient[t] != NONE) {
+            d->first_use[t] = UINT32_MAX; /* once, also when the operation reads it twice */
+            options->complete(options->context, d->graph, t, d->gradient[t]);
+        }
+    }
+}
+
+/* Two views of one parameter would have two gradients. */
+static void check_views(derivation *d, uint32_t count)
+{
+    for (uint32_t a = 0; a < count && d->gradient_slot == PRN_SLOT_WORKSPACE; a++) {
+        for (uint32_t b = 0; b < a && is_parameter(d, (int32_t)a); b++) {
+            const prn_tensor *x = tensor(d, (int32_t)a), *y = tensor(d, (int32_t)b);
+            if (is_parameter(d, (int32_t)b) && x->offset < y->offset + prn_tensor_elements(y, NULL) &&
+                y->offset < x->offset + prn_tensor_elements(x, NULL)) {
+                prn__graph_fail(d->graph, PRN_UNSUPPORTED, "program '%s': '%s' and '%s' share parameters, whose gradient can then not lie in the workspace",
+                                d->graph->name, x->name, y->name);
+            }
+        }
+    }
+}
+
 static prn_status check_gradients(const prn__graph *graph, const char *what, const prn__gradient *list, uint32_t count, prn_error *error)
 {
     for (uint32_t i = 0; i < count; i++) {
@@ -427,7 +526,16 @@ static void add_late(derivation *d, int32_t t, int32_t g)
 prn_status prn__graph_derive(prn__graph *graph, const char *segment, const prn__gradient *seeds, uint32_t seed_count, const prn__gradient *targets,
                              uint32_t target_count, int32_t parameter_slot, int32_t gradient_slot, int checkpoint, prn_error *error)
 {
-    derivation d = {.graph = graph, .seeds = seeds, .seed_count = seed_count, .targets = targets, .target_count = target_count, .parameter_slot = parameter_slot, .gradient_slot = gradient_slot};
+    const prn__derive_options options = {.checkpoint = checkpoint};
+    return prn__graph_derive_with(graph, segment, seeds, seed_count, targets, target_count, parameter_slot, gradient_slot, &options, error);
+}
+
+prn_status prn__graph_derive_with(prn__graph *graph, const char *segment, const prn__gradient *seeds, uint32_t seed_count, const prn__gradient *targets,
+                                  uint32_t target_count, int32_t parameter_slot, int32_t gradient_slot, const prn__derive_options *options,
+                                  prn_error *error)
+{
+    derivation d = {.graph = graph, .seeds = seeds, .seed_count = seed_count, .targets = targets, .target_count = target_count,
+                    .parameter_slot = parameter_slot, .gradient_slot = gradient_slot, .recompute = options->recompute};
     prn_status status = PRN_OK;
     uint32_t forward_ops = graph->op_count;
     if (graph->failure.status != PRN_OK) {
@@ -443,14 +551,18 @@ prn_status prn__graph_derive(prn__graph *graph, const char *segment, const prn__
     d.gradient = prn__alloc_array(d.tensors, sizeof *d.gradient);
     d.wanted = prn__alloc_array(d.tensors, 1);
     d.copy = prn__alloc_array(d.tensors, sizeof *d.copy);
+    d.again = prn__alloc_array(d.tensors, sizeof *d.again);
+    d.first_use = prn__alloc_array(d.tensors, sizeof *d.first_use);
     d.target_state = prn__alloc_array(target_count > 0 ? target_count : 1, 1);
-    if (d.gradient == NULL || d.wanted == NULL || d.copy == NULL || d.target_state == NULL) {
+    if (d.gradient == NULL || d.wanted == NULL || d.copy == NULL || d.again == NULL || d.first_use == NULL || d.target_state == NULL) {
         status = prn_error_set(error, PRN_NO_MEMORY, "program '%s': out of memory while deriving", graph->name);
         goto done;
     }
     for (uint32_t t = 0; t < d.tensors; t++) {
         d.gradient[t] = NONE;
         d.copy[t] = (int32_t)t;
+        d.again[t] = NONE;
+        d.first_use[t] = UINT32_MAX;
     }
     for (uint32_t t = 0; t < graph->tensor_count; t++) {
         d.wanted[t] = is_parameter(&d, (int32_t)t) || target_of(&d, (int32_t)t) >= 0;
@@ -458,6 +570,9 @@ prn_status prn__graph_derive(prn__graph *graph, const char *segment, const prn__
     for (uint32_t i = 0; i < forward_ops; i++) {
         const prn_op *op = &graph->ops[i];
         for (uint32_t k = 0; k < PRN_OP_MAX_INPUTS; k++) {
+            if (op->input[k] != NONE && d.first_use[op->input[k]] > i) {
+                d.first_use[op->input[k]] = i;
+            }
             if (op->input[k] != NONE && d.wanted[op->input[k]] && is_differentiable(op->kind, k)) {
                 for (uint32_t o = 0; o < PRN_OP_MAX_OUTPUTS; o++) {
                     if (op->output[o] != NONE) {
@@ -472,6 +587,7 @@ prn_status prn__graph_derive(prn__graph *graph, const char *segment, const prn__
             }
         }
     }
+    check_views(&d, graph->tensor_count);
     prn__graph_group(graph, 0);
     prn__graph_segment(graph, segment);
     for (uint32_t i = 0; i < seed_count; i++) {
@@ -480,7 +596,7 @@ prn_status prn__graph_derive(prn__graph *graph, const char *segment, const prn__
     for (uint32_t i = forward_ops; i-- > 0 && graph->failure.status == PRN_OK;) {
         uint32_t group = graph->ops[i].group;
         prn__graph_group(graph, group);
-        if (checkpoint && group != 0 && (i + 1 == forward_ops || graph->ops[i + 1].group != group)) {
+        if (options->checkpoint && group != 0 && (i + 1 == forward_ops || graph->ops[i + 1].group != group)) {
             uint32_t first = i;
             while (first > 0 && graph->ops[first - 1].group == group) {
                 first--;
@@ -514,6 +630,7 @@ prn_status prn__graph_derive(prn__graph *graph, const char *segment, const prn__
             add_late(&d, op.output[0], dy);
             rule(&d, &op, dy);
         }
+        complete(&d, options, i);
     }
     for (uint32_t i = 0; i < target_count; i++) { /* a target that nothing depends on has the gradient zero */
         if (d.target_state[i] == TARGET_UNTOUCHED && !targets[i].accumulate) {
@@ -529,6 +646,8 @@ done:
     prn__free(d.gradient);
     prn__free(d.wanted);
     prn__free(d.copy);
+    prn__free(d.again);
+    prn__free(d.first_use);
     prn__free(d.target_state);
     return status;
 }

@@ -240,6 +240,11 @@ int32_t prn__graph_bound(prn__graph *graph, const char *name, int32_t slot, int6
     return add_tensor(graph, name, graph->slots[slot].type, rank, dims, slot, offset);
 }
 
+const prn_tensor *prn__graph_tensor(const prn__graph *graph, int32_t tensor)
+{
+    return tensor >= 0 && (uint32_t)tensor < graph->tensor_count ? &graph->tensors[tensor] : NULL;
+}
+
 void prn__graph_group(prn__graph *graph, uint32_t group)
 {
     graph->group = group;

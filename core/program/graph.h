@@ -20,6 +20,8 @@ int32_t prn__graph_symbol(prn__graph *graph, const char *name, int64_t maximum);
 int32_t prn__graph_slot(prn__graph *graph, const char *name, prn_type type);
 /* A tensor inside a bound slot (input, output, parameter, gradient). */
 int32_t prn__graph_bound(prn__graph *graph, const char *name, int32_t slot, int64_t offset, uint32_t rank, const prn_dim *dims);
+/* One tensor, until the next one is made; NULL when there is none. */
+const prn_tensor *prn__graph_tensor(const prn__graph *graph, int32_t tensor);
 static inline prn_dim prn__fixed(int64_t n) { prn_dim d = {n, PRN_NO_SYMBOL, 0}; return d; }
 static inline prn_dim prn__sized(int64_t n, int32_t symbol) { prn_dim d = {n, symbol, 0}; return d; }
 
@@ -60,6 +62,22 @@ typedef struct prn__gradient {
 prn_status prn__graph_derive(prn__graph *graph, const char *segment, const prn__gradient *seeds, uint32_t seed_count,
                              const prn__gradient *targets, uint32_t target_count, int32_t parameter_slot, int32_t gradient_slot,
                              int checkpoint, prn_error *error);
+
+/* What a derivation may do beyond that. All zero: nothing. */
+typedef struct prn__derive_options {
+    int checkpoint; /* as above */
+    /* 1: what costs little beside a matrix product (layer norms, activations, patches) is computed again where the backward pass reads it, from
+     * what is kept anyway, and so is not kept itself. Bit-equal on a backend whose activation does not depend on what it is fused with. */
+    int recompute;
+    /* With `gradient_slot` PRN_SLOT_WORKSPACE, the parameters' gradients are tensors of the workspace, and this is called for each where its
+     * gradient is complete and nothing written later reads the parameter: what it writes may use up the gradient and change the parameter.
+     * NULL with any other slot. */
+    void (*complete)(void *context, prn__graph *graph, int32_t parameter, int32_t gradient);
+    void *context;
+} prn__derive_options;
+prn_status prn__graph_derive_with(prn__graph *graph, const char *segment, const prn__gradient *seeds, uint32_t seed_count, const prn__gradient *targets,
+                                  uint32_t target_count, int32_t parameter_slot, int32_t gradient_slot, const prn__derive_options *options,
+                                  prn_error *error);
 
 /* Removes operations whose results nobody needs, plans the workspace (tensors whose lifetimes do not overlap share
  * memory; offsets are multiples of 64 elements), validates, and gives out the finished program, owned by the graph. */

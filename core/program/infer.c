@@ -533,7 +533,7 @@ static prn_status soft_cross_entropy_grad(question *q)
 
 static prn_status adamw(question *q)
 {
-    TRY(need(q, 0, PRN_REAL, 1));
+    TRY(need(q, 0, PRN_REAL, -1)); /* element by element: the shape does not matter */
     TRY(need(q, 1, PRN_REAL, 1));
     if (q->in[1]->dim[0].fixed != 8 || q->in[1]->dim[0].symbol >= 0) {
         return wrong(q, 1, "hyper must be (8)");

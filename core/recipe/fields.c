@@ -38,6 +38,7 @@ static const prn_option recipe_fields[] = {
     TABLE("backend", "", "the backend's name, \"auto\", or p.backend \"name\" { ... }; default: auto"),
     TABLE("save_every", "", "mid-stage checkpoints: p.seconds(x) or p.steps(n); default: p.seconds(60)"),
     TABLE("evaluate", "", "names of evaluation sets, or p.evaluate { ... }; default: all sets"),
+    TABLE("sweep", "", "p.sweep { ... }: how settings are chosen among those of p.grid"),
     TEXT("workspace", "", "the folder for results; default: runs/<name>"),
     COUNT("data_threads", "threads", "0", 0, 1024, "threads that prepare batches; 0: chosen"),
 };
@@ -122,6 +123,24 @@ static const prn_option strategy_fields[] = {
     TEXT("label", "", "what results call it; default: the strategy's name"),
 };
 
+static const prn_option lua_strategy_fields[] = {
+    TEXT("label", NULL, "what results call it"),
+    TABLE("plan", NULL, "function(step, line, options): what to do at a time step"),
+    TABLE("loss", "", "function(c, stage, options): terms on the stage's own batches"),
+    TABLE("memory_loss", "", "function(c, stage, options): terms on memory batches"),
+    TABLE("penalty", "", "function(c, stage, options): terms on the parameters"),
+    TABLE("gradient", "", "function(stage, options): may change the gradient before each update"),
+    TABLE("finish", "", "function(stage, options): decides which weights are deployed"),
+    TABLE("options", "", "names and defaults of what the functions are handed and --set can change"),
+};
+
+static const prn_option sweep_fields[] = {
+    CHOICE("criterion", "average", "average|in_domain|backward|forward",
+           "what decides: the mean score over all tasks after the last time step, or one of the three transfer means"),
+    TEXT("on", "", "the evaluation set that settings are chosen on, and that is not reported; default: the only one"),
+    TEXT("score", "", "its score; default: recall@k with the first k, or top1"),
+};
+
 #define COUNT_OF(fields) (uint32_t)(sizeof(fields) / sizeof((fields)[0]))
 
 const prn__recipe_table prn__recipe_tables[PRN__TABLE_COUNT] = {
@@ -144,4 +163,6 @@ const prn__recipe_table prn__recipe_tables[PRN__TABLE_COUNT] = {
                                           autoregressive_cosine_fields, COUNT_OF(autoregressive_cosine_fields)},
     [PRN__TABLE_EVALUATE] = {"p.evaluate", "what is scored after each time step", evaluate_fields, COUNT_OF(evaluate_fields)},
     [PRN__TABLE_STRATEGY] = {"p.<strategy>", "any strategy; its own options come from its plugin", strategy_fields, COUNT_OF(strategy_fields)},
+    [PRN__TABLE_LUA_STRATEGY] = {"p.strategy", "a strategy of the recipe's own", lua_strategy_fields, COUNT_OF(lua_strategy_fields)},
+    [PRN__TABLE_SWEEP] = {"p.sweep", "how settings are chosen", sweep_fields, COUNT_OF(sweep_fields)},
 };

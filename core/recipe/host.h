@@ -20,8 +20,10 @@
 #define PRN__TAG_OPTIMIZER "optimizer"
 #define PRN__TAG_SCHEDULE "schedule"
 #define PRN__TAG_STRATEGY "strategy"
+#define PRN__TAG_LUA_STRATEGY "lua_strategy"
 #define PRN__TAG_EVALUATE "evaluate"
 #define PRN__TAG_BACKEND "backend"
+#define PRN__TAG_SWEEP "sweep"
 
 typedef struct prn__recipe_host {
     lua_State *L;
@@ -34,11 +36,16 @@ typedef struct prn__recipe_host {
     unsigned char *setting_used; /* (setting_count) */
     size_t memory_used, memory_limit; /* bytes of the Lua state */
     int64_t instructions_left, instruction_limit;
+    int64_t call_instructions; /* of the protected call that runs */
     double deadline_s;        /* monotonic; 0 for none */
     int lines_printed;
     int schedule_ref;         /* LUA_NOREF when the schedule is no function */
+    int has_strategies;       /* of the recipe's own: their functions are called while it lives */
+    struct prn__lua_call *call; /* of a strategy's function that is under way (lua_strategy.h), or NULL */
+    uint64_t call_serial;
     prn__manifest *manifest;  /* while translating */
     prn__tokenizer *tokenizer;
+    struct prn__sweep_path *path; /* which choices the recipe is given while it runs (sweep_choices.h); NULL when it has run */
     char *scratch;            /* a file's text on its way into Lua; kept here so that a raise leaks nothing */
     prn_error error;          /* the last error that `raise` made */
 } prn__recipe_host;
@@ -59,6 +66,9 @@ void prn__sandbox_run_recipe(lua_State *L);
 prn_status prn__sandbox_call(prn__recipe_host *host, lua_CFunction function, void *argument, int results, int64_t instructions, prn_error *error);
 /* Text of a file that was run, by its path; pushes a string or nil. Raises only when out of memory. */
 void prn__sandbox_source(lua_State *L, const char *file);
+/* Pushes the table of those texts, and that of what `require` has loaded. */
+void prn__sandbox_push_sources(lua_State *L);
+void prn__sandbox_push_loaded(lua_State *L);
 
 /* ---- guards.c ---- */
 
@@ -75,6 +85,9 @@ typedef struct prn__tag {
 } prn__tag;
 /* 1 when the value at `index` is a table that a constructor made. */
 int prn__tag_of(lua_State *L, int index, prn__tag *tag);
+
+/* The innermost place outside the recipe library; `file` lives as long as the function that is running. */
+void prn__library_caller(lua_State *L, const char **file, int *line);
 
 /* ---- lines.c ---- */
 

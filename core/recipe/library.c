@@ -8,11 +8,11 @@
 
 #include "base/text.h"
 #include "recipe/host.h"
+#include "recipe/sweep_choices.h"
 
 static const char TAGS[] = "prn.tags"; /* registry: table -> its tag, by weak key */
 
-/* The innermost place outside the recipe library. */
-static void caller(lua_State *L, const char **file, int *line)
+void prn__library_caller(lua_State *L, const char **file, int *line)
 {
     const char *library = prn__recipe_host_of(L)->library;
     size_t length = strlen(library);
@@ -63,7 +63,7 @@ static void attach(lua_State *L)
 {
     const char *file;
     int line;
-    caller(L, &file, &line);
+    prn__library_caller(L, &file, &line);
     lua_getfield(L, LUA_REGISTRYINDEX, TAGS);
     lua_pushvalue(L, -2);
     lua_createtable(L, 0, 4);
@@ -85,7 +85,7 @@ static int construct_table(lua_State *L)
     const char *file, *name = lua_tostring(L, lua_upvalueindex(2));
     int line;
     if (!lua_istable(L, 1) || lua_gettop(L) != 1) {
-        caller(L, &file, &line);
+        prn__library_caller(L, &file, &line);
         prn__raise(L, PRN_INVALID, file, line, "p.%s takes one table: p.%s { ... }", name, name);
     }
     lua_newtable(L);
@@ -107,7 +107,7 @@ static int construct_amount(lua_State *L)
     const char *file, *name = lua_tostring(L, lua_upvalueindex(2));
     int line;
     if (lua_type(L, 1) != LUA_TNUMBER || lua_gettop(L) != 1) {
-        caller(L, &file, &line);
+        prn__library_caller(L, &file, &line);
         prn__raise(L, PRN_INVALID, file, line, "p.%s takes one number: p.%s(1000)", name, name);
     }
     lua_createtable(L, 0, 1);
@@ -175,7 +175,7 @@ static int unknown_name(lua_State *L, const char *what, const char *name, int na
             candidates[count++] = lua_tostring(L, -1); /* stays on the stack until the message is made */
         }
     }
-    caller(L, &file, &line);
+    prn__library_caller(L, &file, &line);
     prn__raise(L, PRN_NOT_FOUND, file, line, "%s '%.100s'%s; `perennial strategies` lists the strategies, docs/recipes.md the rest", what, name,
                prn__suggest_text(name, candidates, count, suggestion, sizeof suggestion));
 }
@@ -199,9 +199,12 @@ static int index_library(lua_State *L)
     return unknown_name(L, "the recipe library has no", name, names);
 }
 
-/* p.strategy "name" { ... } */
+/* p.strategy "name" { ... }; or p.strategy { label = "...", plan = function ... }, which is one of the recipe's own */
 static int named_strategy(lua_State *L)
 {
+    if (lua_istable(L, 1)) {
+        return construct_table(L);
+    }
     const char *name = luaL_checkstring(L, 1);
     if (!is_strategy(L, name)) {
         push_strategy_names(L);
@@ -220,8 +223,8 @@ static int named_backend(lua_State *L)
 
 void prn__library_push(lua_State *L)
 {
-    static const luaL_Reg functions[] = {{"table", make_table}, {"amount", make_amount}, {"index", index_library}, {"strategy", named_strategy},
-                                         {"backend", named_backend}, {NULL, NULL}};
+    static const luaL_Reg functions[] = {{"table", make_table}, {"amount", make_amount}, {"index", index_library}, {"backend", named_backend},
+                                         {"grid", prn__sweep_grid}, {"seeds", prn__sweep_seeds}, {NULL, NULL}};
     if (lua_getfield(L, LUA_REGISTRYINDEX, TAGS) != LUA_TTABLE) {
         lua_newtable(L);
         lua_createtable(L, 0, 1);
@@ -232,4 +235,6 @@ void prn__library_push(lua_State *L)
     }
     lua_pop(L, 1);
     luaL_newlib(L, functions);
+    push_constructor(L, named_strategy, PRN__TAG_LUA_STRATEGY, "strategy");
+    lua_setfield(L, -2, "strategy");
 }

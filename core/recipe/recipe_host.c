@@ -1,6 +1,7 @@
 /* core/recipe/recipe_host.c: see recipe_host.h. Loads a recipe: opens the sandbox, runs the file, translates the result.
  *
- * The Lua state stays open while the recipe lives only when its schedule is a function; the plan asks it then.
+ * The Lua state stays open while the recipe lives only when something in it is asked later: a schedule that is a function, or a
+ * strategy of the recipe's own.
  */
 #include "recipe/recipe_host.h"
 
@@ -9,6 +10,8 @@
 
 #include "base/file.h"
 #include "recipe/host.h"
+#include "recipe/sweep.h"
+#include "recipe/sweep_choices.h"
 
 static const size_t DEFAULT_MEMORY_BYTES = (size_t)256 << 20;
 static const int64_t DEFAULT_INSTRUCTIONS = 200000000;
@@ -149,7 +152,8 @@ static prn_status keep_text(prn__recipe *recipe, prn_error *error)
     return status;
 }
 
-prn_status prn__recipe_load(const char *path, const prn__recipe_settings *settings, prn__registry *registry, prn__recipe **result, prn_error *error)
+prn_status prn__recipe_load_chosen(const char *path, const prn__recipe_settings *settings, prn__registry *registry, prn__sweep_path *choices,
+                                   unsigned char *used, prn__recipe **result, prn_error *error)
 {
     prn__recipe_host *host = NULL;
     prn_error own = PRN_ERROR_INIT;
@@ -172,15 +176,20 @@ prn_status prn__recipe_load(const char *path, const prn__recipe_settings *settin
     }
     host->recipe = recipe;
     host->registry = registry;
+    host->path = choices;
     if ((status = keep_text(recipe, error)) != PRN_OK || (status = host_init(host, settings, error)) != PRN_OK ||
         (status = prn__sandbox_call(host, prepare, NULL, 0, DEFAULT_INSTRUCTIONS, error)) != PRN_OK ||
         (status = prn__sandbox_call(host, run, NULL, 0, host->instruction_limit, error)) != PRN_OK) {
         goto failed;
     }
-    if (host->schedule_ref == LUA_NOREF) {
+    host->path = NULL; /* from here on nothing is asked any more */
+    for (size_t i = 0; i < host->setting_count; i++) {
+        used[i] |= host->setting_used[i];
+    }
+    if (host->schedule_ref == LUA_NOREF && !host->has_strategies) {
         host_destroy(host);
         host = NULL;
-    } else {
+    } else if (host->schedule_ref != LUA_NOREF) {
         recipe->schedule.function = schedule_rate;
         recipe->schedule.function_self = host;
     }
@@ -192,6 +201,23 @@ failed:
     prn__arena_fini(&recipe->memory);
     prn__free(recipe);
     return status;
+}
+
+prn_status prn__recipe_load(const char *path, const prn__recipe_settings *settings, prn__registry *registry, prn__recipe **result, prn_error *error)
+{
+    prn__recipe_set *set = NULL;
+    *result = NULL;
+    prn_status status = prn__recipe_set_load(path, settings, registry, &set, error);
+    if (status == PRN_OK && set->recipes[0]->sweep != NULL) {
+        status = prn_error_set(error, PRN_INVALID, "%s: is a sweep of %zu combinations, and this takes one recipe; leave one with --set grid.<name>=<value>", path,
+                               set->count);
+    }
+    if (status != PRN_OK) {
+        prn__recipe_set_destroy(set);
+        return status;
+    }
+    *result = prn__recipe_set_take(set, 0);
+    return PRN_OK;
 }
 
 void prn__recipe_destroy(prn__recipe *recipe)

@@ -56,9 +56,10 @@ void prn__sandbox_check(lua_State *L, int level)
     if (host->instructions_left <= 0 || late) {
         lua_sethook(L, count_hook, LUA_MASKCOUNT, 1); /* from now on at every instruction: a recipe cannot catch it and go on */
         luaL_where(L, level);
-        (void)lua_pushfstring(L, late ? "%sthe recipe ran for more than %d seconds; a recipe describes a run, it does not compute"
-                                      : "%sthe recipe ran for more than %d million instructions; a recipe describes a run, it does not compute",
-                              lua_tostring(L, -1), late ? (int)TIME_LIMIT_S : (int)(host->instruction_limit / 1000000));
+        (void)lua_pushfstring(L, late ? "%s%s ran for more than %d seconds; %s" : "%s%s ran for more than %d million instructions; %s", lua_tostring(L, -1),
+                              host->call != NULL ? "this call of a strategy's function" : "the recipe",
+                              late ? (int)TIME_LIMIT_S : (int)(host->call_instructions / 1000000),
+                              host->call != NULL ? "what takes long belongs to terms and vectors" : "a recipe describes a run, it does not compute");
         (void)lua_error(L);
     }
 }
@@ -86,6 +87,16 @@ void prn__sandbox_source(lua_State *L, const char *file)
     lua_getfield(L, LUA_REGISTRYINDEX, SOURCES);
     lua_getfield(L, -1, file);
     lua_remove(L, -2);
+}
+
+void prn__sandbox_push_sources(lua_State *L)
+{
+    lua_getfield(L, LUA_REGISTRYINDEX, SOURCES);
+}
+
+void prn__sandbox_push_loaded(lua_State *L)
+{
+    lua_getfield(L, LUA_REGISTRYINDEX, LOADED);
 }
 
 /* Leaves the compiled chunk on the stack; 0 when there is no such file. Raises for all else. */
@@ -149,6 +160,9 @@ static int require_module(lua_State *L)
         return 1;
     }
     lua_pop(L, 1);
+    if (host->call != NULL) { /* its text would not be in the stage's key */
+        return luaL_error(L, "module '%s' is required inside a strategy's function; require it at the top of the recipe", name);
+    }
     const char *relative = luaL_gsub(L, name, ".", "/"); /* 3 */
     const char *path = lua_pushfstring(L, strcmp(name, "perennial") == 0 ? "%s/%s/init.lua" : "%s/%s.lua",
                                        is_library ? host->library : host->folder, relative); /* 4 */
@@ -266,6 +280,7 @@ prn_status prn__sandbox_call(prn__recipe_host *host, lua_CFunction function, voi
 {
     lua_State *L = host->L;
     host->instructions_left = instructions;
+    host->call_instructions = instructions;
     host->deadline_s = prn__now_s() + TIME_LIMIT_S;
     lua_sethook(L, count_hook, LUA_MASKCOUNT, HOOK_EVERY);
     lua_settop(L, 0);

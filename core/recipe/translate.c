@@ -5,6 +5,9 @@
  */
 #include "recipe/translate.h"
 
+#include "recipe/lua_strategy.h"
+#include "recipe/sweep_choices.h"
+
 #include <errno.h>
 #include <inttypes.h>
 #include <math.h>
@@ -464,8 +467,7 @@ static void read_evaluate(const prn__view *view)
 
 /* ---- backend ------------------------------------------------------------------------------------------------------------------------ */
 
-/* The options that a table and its settings give, in the order of the plugin's own table. */
-static void read_options(const prn__view *view, const prn__option_pair **pairs, size_t *count)
+void prn__read_options(const prn__view *view, const prn__option_pair **pairs, size_t *count)
 {
     prn__option_pair *found = prn__view_alloc(view, (view->count + 1) * sizeof *found);
     for (uint32_t i = 0; i < view->count; i++) {
@@ -510,13 +512,13 @@ static void read_backend(const prn__view *view)
         inner.count = backend->option_count;
     }
     prn__view_check_keys(&inner);
-    read_options(&inner, &recipe->backend_options, &recipe->backend_option_count);
+    prn__read_options(&inner, &recipe->backend_options, &recipe->backend_option_count);
     lua_settop(L, place - 1);
 }
 
 /* ---- strategies ---------------------------------------------------------------------------------------------------------------------- */
 
-static int is_label(const char *label)
+int prn__is_label(const char *label)
 {
     size_t length = strspn(label, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_+-");
     return length > 0 && length <= 64 && label[length] == '\0';
@@ -530,6 +532,11 @@ static void read_strategy(const prn__view *view, int list, lua_Integer position,
     prn_option_value value;
     prn__tag tag;
     lua_rawgeti(L, list, position);
+    if (prn__is_lua_strategy(L)) {
+        prn__lua_strategy_read(view, strategy);
+        lua_pop(L, 1);
+        return;
+    }
     if (!prn__tag_of(L, -1, &tag) || strcmp(tag.kind, PRN__TAG_STRATEGY) != 0) {
         prn__view_bad(view, "strategies", PRN_INVALID, "entry %d of `strategies` is a %s; write p.sequential {}, or any strategy that `perennial strategies`"
                       " lists", (int)position, tag.kind != NULL ? tag.kind : luaL_typename(L, -1));
@@ -549,7 +556,7 @@ static void read_strategy(const prn__view *view, int list, lua_Integer position,
         strategy->label = value.string;
     }
     lua_pop(L, 1);
-    if (!is_label(strategy->label)) {
+    if (!prn__is_label(strategy->label)) {
         prn__view_bad(&inner, "label", PRN_INVALID, "the label '%.100s' may have letters, digits, '_', '+' and '-' only, 1 to 64 of them", strategy->label);
     }
     inner.path = prn__view_path(&inner, strategy->label); /* --set strategies.<label>.<option>=... */
@@ -558,7 +565,7 @@ static void read_strategy(const prn__view *view, int list, lua_Integer position,
     inner.fields = table->options;
     inner.count = table->option_count;
     prn__view_check_keys(&inner);
-    read_options(&inner, &strategy->options, &strategy->option_count);
+    prn__read_options(&inner, &strategy->options, &strategy->option_count);
     lua_pop(L, 1);
 }
 
@@ -761,9 +768,10 @@ void prn__recipe_translate(lua_State *L)
     read_backend(&view);
     read_strategies(&view);
     read_evaluate(&view);
+    prn__sweep_read(&view);
     prn__read_model(&view);
     for (size_t i = 0; i < host->setting_count; i++) {
-        if (!host->setting_used[i]) {
+        if (!host->setting_used[i] && !prn__sweep_is_setting(host->settings[i].name)) {
             prn__raise(L, PRN_INVALID, NULL, 0, "--set %.200s=%.200s: cannot be set in this recipe; docs/recipes.md lists what can", host->settings[i].name,
                        host->settings[i].value);
         }

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/text.h"
+#include "recipe/sweep_choices.h"
 
 static const prn_option *at(const prn_option *fields, uint32_t index)
 {
@@ -168,6 +169,9 @@ void prn__view_check_keys(const prn__view *view)
                 continue;
             }
             rest = name + length + 1;
+        }
+        if (length == 0 && prn__sweep_is_setting(name)) {
+            continue;
         }
         char key[128];
         (void)snprintf(key, sizeof key, "%.*s", (int)strcspn(rest, "."), rest);

@@ -9,6 +9,7 @@
 #include "report/json.h"
 #include "report/schedule_report.h"
 #include "report/table.h"
+#include "run/claims.h"
 #include "run/stage_files.h"
 
 static int has_checkpoint(const char *folder)
@@ -30,6 +31,9 @@ const char *prn__stage_state_name(const prn__plan *plan, const prn__stage *stage
 {
     if (stage->is_done) {
         return "done";
+    }
+    if (prn__claim_is_held(plan->recipe->workspace, stage->key, NULL)) {
+        return "running";
     }
     char *folder = prn__stage_folder(plan->recipe->workspace, stage->key);
     int is_partial = folder != NULL && has_checkpoint(folder);
@@ -209,6 +213,54 @@ static void source_text(const prn__plan *plan, const prn__stage *stage, prn__tex
     }
 }
 
+/* What is done and what is left, and what sharing saves. */
+static void print_counts(const prn__plan *plan, prn__text *target)
+{
+    const plan_totals t = totals_of(plan);
+    uint32_t running = 0, partial = 0, shared = 0;
+    double left = 0, apart = 0;
+    char number[40], other[40];
+    for (uint32_t i = 0; i < plan->stage_count; i++) {
+        const prn__stage *stage = &plan->stages[i];
+        const char *state = prn__stage_state_name(plan, stage);
+        running += strcmp(state, "running") == 0;
+        partial += strcmp(state, "partial") == 0;
+        left += stage->is_done ? 0 : stage->forward_macs;
+        shared += stage->used_by_count > 1;
+        apart += stage->forward_macs * (stage->used_by_count > 1 ? stage->used_by_count : 1);
+    }
+    prn__text_printf(target, "\n%u stages, %u done", plan->stage_count, t.done);
+    if (running > 0) {
+        prn__text_printf(target, ", %u running elsewhere", running);
+    }
+    if (partial > 0) {
+        prn__text_printf(target, ", %u begun", partial);
+    }
+    if (t.done < plan->stage_count) {
+        prn__text_printf(target, ", %u to do: %s forward MACs", plan->stage_count - t.done - running - partial, prn__format_si(left, number, sizeof number));
+        prn__text_puts(target, running + partial > 0 ? " with the rest of those under way" : "");
+    }
+    prn__text_puts(target, "\n");
+    if (shared > 0) {
+        prn__text_printf(target, "%u shared by strategies and run once: %s forward MACs instead of %s\n", shared,
+                         prn__format_si(t.forward_macs, number, sizeof number), prn__format_si(apart, other, sizeof other));
+    }
+}
+
+static void print_holders(const prn__plan *plan, prn__text *target)
+{
+    for (uint32_t i = 0; i < plan->stage_count; i++) {
+        prn__holder holder;
+        char who[320];
+        if (!plan->stages[i].is_done && prn__claim_is_held(plan->recipe->workspace, plan->stages[i].key, &holder)) {
+            prn__text_printf(target, "  #%u is being run by ", i + 1);
+            (void)prn__holder_format(&holder, who, sizeof who);
+            prn__text_append_safe(target, who, strlen(who), 0);
+            prn__text_puts(target, "\n");
+        }
+    }
+}
+
 static void print_stages(const prn__plan *plan, prn__text *target)
 {
     static const char *const heads[] = {"#", "key", "state", "step", "from", "data", "updates", "samples", "forward MACs", "used by"};
@@ -244,10 +296,10 @@ static void print_stages(const prn__plan *plan, prn__text *target)
         prn__text_fini(&data);
         prn__text_fini(&users);
     }
-    uint32_t done = totals_of(plan).done;
-    prn__text_printf(target, "\n%u stages, %u done\n", plan->stage_count, done);
+    print_counts(plan, target);
     prn__table_print(table, 2, target);
     prn__table_destroy(table);
+    print_holders(plan, target);
 }
 
 void prn__plan_print(const prn__plan *plan, prn__text *target)
@@ -326,6 +378,13 @@ static void put_stage(prn__json *json, json_t *stages, const prn__plan *plan, co
         prn__json_string(json, users, NULL, stage->used_by[u]);
     }
     prn__json_string(json, object, "state", prn__stage_state_name(plan, stage));
+    prn__holder holder;
+    if (!stage->is_done && prn__claim_is_held(plan->recipe->workspace, stage->key, &holder)) {
+        json_t *by = prn__json_object(json, object, "running");
+        prn__json_integer(json, by, "process", holder.process);
+        prn__json_string(json, by, "host", holder.host);
+        prn__json_string(json, by, "recipe", holder.what);
+    }
     prn__json_integer(json, object, "time_step", stage->time_step);
     prn__json_string(json, object, "name", plan->manifest->steps[stage->time_step - 1].name);
     prn__json_string(json, object, "parent", stage->parent >= 0 ? plan->stages[stage->parent].key : NULL);

@@ -132,6 +132,11 @@ void prn__run_list_json(const prn__run_list *list, prn__text *target)
     json_t *root = prn__json_object(&json, NULL, NULL), *runs = prn__json_array(&json, root, "runs");
     for (size_t i = 0; i < list->count; i++) {
         put_run(&json, runs, NULL, &list->runs[i]);
+        if (list->runs[i].sweep[0] != '\0') {
+            json_t *run = json_array_get(runs, i);
+            prn__json_string(&json, run, "sweep", list->runs[i].sweep);
+            prn__json_parsed(&json, run, "settings", list->runs[i].settings_json);
+        }
     }
     prn__json_finish(&json, root, target);
 }

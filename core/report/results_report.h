@@ -9,12 +9,14 @@ typedef struct prn__results_view {
     const char *score; /* shown for each task; NULL: the headline, a task's first */
     int all_scores;    /* every score of every task */
     int summary;       /* the comparison only, no matrices */
+    int colours;       /* text: matrices are shaded with this many colours: 0, 256, or 1 << 24 */
 } prn__results_view;
 
 /* A score that no task has is PRN_NOT_FOUND, with a suggestion. A task that lacks it is left out. */
 prn_status prn__results_check_score(const prn__results *results, const char *score, prn_error *error);
 
-/* Appended to `target`; `target->failed` when out of memory. Percent in text, fractions in JSON and CSV. */
+/* Appended to `target`; `target->failed` when out of memory. Percent in text, fractions in JSON and CSV. The text may be shown on a
+ * terminal as it is: nothing of the ledger in it can steer one. */
 void prn__results_print(const prn__results *results, const prn__results_view *view, prn__text *target);
 /* `strategies.<label>.tasks.<task>`: matrix, in_domain, ... of `view->score` or the headline; `.scores` has them all. */
 void prn__results_json(const prn__results *results, const prn__results_view *view, prn__text *target);

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "report/results_report.h"
+#include "report/score_colour.h"
 #include "report/table.h"
 
 enum { MAX_NAMES = 256 };
@@ -70,6 +71,89 @@ static void print_matrix(const prn__results *results, const prn__result_strategy
     prn__table_print(table, 2, target);
     prn__text_puts(target, "\n");
     prn__table_destroy(table);
+}
+
+static void put_safe(prn__text *target, const char *string)
+{
+    prn__text_append_safe(target, string, strlen(string), 0);
+}
+
+static void put_spaces(prn__text *target, size_t count)
+{
+    prn__text_printf(target, "%*s", (int)count, "");
+}
+
+/* The nearest of the 216 colours that a terminal with 256 has in a cube. */
+static unsigned cube_colour(uint32_t colour)
+{
+    unsigned index = 0;
+    for (int shift = 16; shift >= 0; shift -= 8) {
+        unsigned level = colour >> shift & 255;
+        index = 6 * index + (level < 48 ? 0 : level < 115 ? 1 : (level - 35) / 40);
+    }
+    return 16 + index;
+}
+
+static void put_shade(prn__text *target, double value, double top, int colours)
+{
+    uint32_t colour = prn__score_colour(top > 0 ? value / top : 0);
+    unsigned ink = prn__colour_luminance(colour) > 0.28 ? 16 : 231;
+    if (colours > 256) {
+        prn__text_printf(target, "\033[38;5;%u;48;2;%u;%u;%um", ink, colour >> 16, colour >> 8 & 255, colour & 255);
+    } else {
+        prn__text_printf(target, "\033[38;5;%u;48;5;%um", ink, cube_colour(colour));
+    }
+}
+
+static double best_of(const prn__results *results, size_t task, const char *name)
+{
+    double best = 0;
+    for (size_t s = 0; s < results->strategy_count; s++) {
+        const prn__result_score *score = score_of(&results->strategies[s].tasks[task], name);
+        for (size_t i = 0; i < (size_t)results->step_count * results->step_count && score != NULL; i++) {
+            best = fmax(best, score->matrix[i]);
+        }
+    }
+    return best;
+}
+
+/* The same lines as print_matrix, each score on its colour; one scale for all strategies, from 0 to `top`. */
+static void print_shaded(const prn__results *results, const prn__result_strategy *strategy, const prn__result_score *score, double top, int colours,
+                         prn__text *target)
+{
+    const uint32_t steps = results->step_count;
+    size_t head = prn__text_cells(strategy->label);
+    for (uint32_t i = 0; i < steps; i++) {
+        size_t cells = prn__text_cells(results->step_names[i]) + 8;
+        head = cells > head ? cells : head;
+    }
+    put_spaces(target, 2);
+    put_safe(target, strategy->label);
+    put_spaces(target, head - prn__text_cells(strategy->label) + 1);
+    for (uint32_t j = 0; j < steps; j++) {
+        size_t cells = prn__text_cells(results->step_names[j]);
+        put_spaces(target, cells < 4 ? 5 - cells : 1);
+        put_safe(target, results->step_names[j]);
+        put_spaces(target, 1);
+    }
+    prn__text_puts(target, "\n");
+    for (uint32_t i = 0; i < steps; i++) {
+        prn__text_puts(target, "    after ");
+        put_safe(target, results->step_names[i]);
+        put_spaces(target, head - prn__text_cells(results->step_names[i]) - 7);
+        for (uint32_t j = 0; j < steps; j++) {
+            const double value = score->matrix[(size_t)i * steps + j];
+            const size_t cells = prn__text_cells(results->step_names[j]);
+            char number[32] = "-";
+            if (isfinite(value)) {
+                (void)snprintf(number, sizeof number, "%.1f", 100 * value);
+                put_shade(target, value, top, colours);
+            }
+            prn__text_printf(target, " %*s %s", (int)(cells < 4 ? 4 : cells), number, isfinite(value) ? "\033[0m" : "");
+        }
+        prn__text_puts(target, "\n");
+    }
+    prn__text_puts(target, "\n");
 }
 
 /* A column of nothing but dashes says nothing: regret is there only where the run has an oracle. */
@@ -139,12 +223,17 @@ static void print_task(const prn__results *results, size_t task, const char *nam
 {
     prn__text_puts(target, "\n");
     prn__text_append_safe(target, results->strategies[0].tasks[task].name, strlen(results->strategies[0].tasks[task].name), 0);
-    prn__text_printf(target, ": %s in percent%s\n", name, view->summary ? "" : "; rows: after training on a step, columns: tested on a step's task");
+    prn__text_puts(target, ": ");
+    put_safe(target, name);
+    prn__text_printf(target, " in percent%s\n", view->summary ? "" : "; rows: after training on a step, columns: tested on a step's task");
     if (!view->summary) {
+        const double top = best_of(results, task, name);
         prn__text_puts(target, "\n");
         for (size_t s = 0; s < results->strategy_count; s++) {
             const prn__result_score *score = score_of(&results->strategies[s].tasks[task], name);
-            if (score != NULL) {
+            if (score != NULL && view->colours > 0) {
+                print_shaded(results, &results->strategies[s], score, top, view->colours, target);
+            } else if (score != NULL) {
                 print_matrix(results, &results->strategies[s], score, target);
             }
         }
@@ -213,7 +302,8 @@ static void print_skips(const prn__results *results, prn__text *target)
     }
     prn__text_printf(target, "\nskipped while training: %s samples (", prn__format_count(total, number, sizeof number));
     for (size_t r = 0; r < count; r++) {
-        prn__text_printf(target, "%s%s %s", r > 0 ? ", " : "", prn__format_count(counts[r], number, sizeof number), reasons[r]);
+        prn__text_printf(target, "%s%s ", r > 0 ? ", " : "", prn__format_count(counts[r], number, sizeof number));
+        put_safe(target, reasons[r]);
     }
     prn__text_puts(target, "); `perennial data verify` names them\n");
 }
@@ -233,11 +323,13 @@ static void print_other_scores(const prn__results *results, const prn__results_v
                 continue;
             }
             if (!is_listed) {
-                prn__text_printf(target, "%s  %s: ", more == 0 ? "\nfurther scores (--score NAME or --all-scores)\n" : "\n", task->name);
+                prn__text_puts(target, more == 0 ? "\nfurther scores (--score NAME or --all-scores)\n  " : "\n  ");
+                put_safe(target, task->name);
+                prn__text_puts(target, ": ");
             } else {
                 prn__text_puts(target, ", ");
             }
-            prn__text_puts(target, task->scores[i].name);
+            put_safe(target, task->scores[i].name);
             is_listed = 1;
             more++;
         }
@@ -268,8 +360,16 @@ void prn__run_list_print(const prn__run_list *list, prn__text *target)
 {
     prn__table *table = prn__table_create();
     static const char *const heads[] = {"run", "name", "state", "started", "stages", "stream", "model", "backend"};
+    int has_sweep = 0;
+    for (size_t i = 0; i < list->count; i++) {
+        has_sweep |= list->runs[i].sweep[0] != '\0';
+    }
     for (size_t i = 0; i < sizeof heads / sizeof heads[0]; i++) {
         prn__table_column(table, heads[i], i == 0 ? 'r' : 'l');
+    }
+    if (has_sweep) {
+        prn__table_column(table, "sweep", 'l');
+        prn__table_column(table, "setting", 'l');
     }
     for (size_t i = 0; i < list->count; i++) {
         const prn__run_info *run = &list->runs[i];
@@ -281,6 +381,10 @@ void prn__run_list_print(const prn__run_list *list, prn__text *target)
         prn__table_cell(table, "%s", run->stream);
         prn__table_cell(table, "%s", run->model);
         prn__table_cell(table, "%s", run->backend);
+        if (has_sweep) {
+            prn__table_cell(table, "%.8s", run->sweep[0] != '\0' ? run->sweep : "-");
+            prn__table_cell(table, "%s", run->settings[0] != '\0' ? run->settings : "-");
+        }
     }
     prn__table_print(table, 0, target);
     prn__table_destroy(table);

@@ -1,10 +1,11 @@
 /* core/run/execution.h: what the parts of the executor share while a run is under way.
- * Private to executor.c, training.c and scoring.c. */
+ * Private to core/run. */
 #ifndef PRN_RUN_EXECUTION_H
 #define PRN_RUN_EXECUTION_H
 
 #include "data/loader.h"
 #include "model/embedder.h"
+#include "run/attempt.h"
 #include "run/executor.h"
 #include "run/ledger.h"
 #include "run/stage_files.h"
@@ -15,6 +16,8 @@ typedef struct prn__scored_set { /* one cell's column: an evaluation set of one 
     char key[33];
 } prn__scored_set;
 
+typedef struct prn__sharing prn__sharing; /* sharing.c's */
+
 typedef struct prn__execution {
     prn__plan *plan;
     const prn__recipe *recipe;
@@ -23,6 +26,8 @@ typedef struct prn__execution {
     prn__arena memory;
     prn__ledger *ledger;
     int64_t run;             /* in the ledger */
+    prn__attempt attempt;
+    prn__sharing *sharing;
     prn__device device;
     prn__tokenizer *tokenizer;
     prn__trainer *trainer;   /* made for the first stage that trains, used for all */
@@ -53,6 +58,10 @@ prn_status prn__stage_note(prn__execution *x, const prn__stage *stage, const cha
 prn_status prn__finished_load(prn__execution *x, int32_t stage, int optimizer, prn_error *error);
 /* x->trainer exists. */
 prn_status prn__trainer_ready(prn__execution *x, prn_error *error);
+/* Stages of data without stated checksums were keyed by name: their data must still be what they were trained on. */
+prn_status prn__check_finished(prn__execution *x, const prn__stage *stage, prn_error *error);
+/* The stage started from the weights that its parent has now. */
+prn_status prn__check_parent(prn__execution *x, const prn__stage *stage, prn_error *error);
 /* Trains what is missing of a stage. PRN_INTERRUPTED after a stop. */
 prn_status prn__stage_train(prn__execution *x, int32_t stage, prn_error *error);
 
@@ -60,6 +69,8 @@ prn_status prn__stage_train(prn__execution *x, int32_t stage, prn_error *error);
 prn_status prn__scoring_prepare(prn__execution *x, prn_error *error);
 /* Headline score of any weights (flat) on one evaluation set; nothing is recorded. */
 prn_status prn__set_score(prn__execution *x, const float *weights, uint32_t time_step, const char *set, double *score, prn_error *error);
+/* Scores of a stage that the ledger lacks. */
+prn_status prn__scores_missing(prn__execution *x, const prn__stage *stage, int64_t *missing, prn_error *error);
 prn_status prn__stage_score(prn__execution *x, int32_t stage, prn_error *error);
 
 #endif

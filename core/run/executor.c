@@ -1,25 +1,22 @@
-/* core/run/executor.c: see executor.h. The order of a run: lock, ledger, device, data, then for each stage what is
+/* core/run/executor.c: see executor.h. The order of a run: lock, device, ledger, data, then for each stage what is
  * missing of its training and of its scores.
  *
- * Invariants: whatever ends a run, what was finished before stays finished; one process at a time works in a workspace.
+ * Invariants: whatever ends a run, what was finished before stays finished; a stage is worked on only under its claim.
  */
 #include "run/executor.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <inttypes.h>
 #include <jansson.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/file.h>
-#include <unistd.h>
 
 #include "base/file.h"
 #include "base/log.h"
+#include "run/attempt.h"
 #include "run/hooks.h"
+#include "run/sharing.h"
 #include "run/stage_data.h"
-#include "run/record.h"
 
 static prn_status no_memory(prn_error *error)
 {
@@ -66,39 +63,6 @@ void prn__execution_report(const prn__execution *x, prn__progress *progress, con
     x->options->progress(x->options->progress_context, progress);
 }
 
-/* ---- the workspace -------------------------------------------------------------------------------------------------------- */
-
-static prn_status lock_workspace(const char *workspace, int *lock, prn_error *error)
-{
-    char *path = prn__path_join(workspace, "lock");
-    char text[32];
-    prn_status status = PRN_OK;
-    *lock = -1;
-    if (path == NULL) {
-        return no_memory(error);
-    }
-    *lock = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
-    if (*lock < 0) {
-        status = prn_error_set(error, PRN_IO, "%s: cannot create the file (%s); choose a workspace that can be written", path, strerror(errno));
-    } else if (flock(*lock, LOCK_EX | LOCK_NB) != 0) {
-        ssize_t got = errno == EWOULDBLOCK ? pread(*lock, text, sizeof text - 1, 0) : 0;
-        text[got > 0 ? got : 0] = '\0';
-        status = errno == EWOULDBLOCK || got > 0
-                     ? prn_error_set(error, PRN_CONFLICT, "%s: another process (%ld) is running in this workspace; wait for it, stop it, or choose"
-                                     " another one with `workspace`", workspace, strtol(text, NULL, 10))
-                     : prn_error_set(error, PRN_IO, "%s: cannot be locked (%s)", path, strerror(errno));
-        (void)close(*lock);
-        *lock = -1;
-    } else { /* the number is for the message above only: the lock itself dies with the process */
-        int length = snprintf(text, sizeof text, "%ld\n", (long)getpid());
-        if (ftruncate(*lock, 0) != 0 || pwrite(*lock, text, (size_t)length, 0) != length) {
-            prn__log(PRN_LOG_DEBUG, "%s: the process number could not be written", path);
-        }
-    }
-    prn__free(path);
-    return status;
-}
-
 /* ---- preparation ------------------------------------------------------------------------------------------------------------ */
 
 static prn_status open_tokenizer(prn__execution *x, prn_error *error)
@@ -120,7 +84,7 @@ static prn_status open_tokenizer(prn__execution *x, prn_error *error)
 }
 
 /* Stages of data without stated checksums were keyed by name: their data must still be what they were trained on. */
-static prn_status check_finished(prn__execution *x, const prn__stage *stage, prn_error *error)
+prn_status prn__check_finished(prn__execution *x, const prn__stage *stage, prn_error *error)
 {
     const char *folder = prn__execution_folder(x, stage);
     char *file = folder != NULL ? prn__path_join(folder, "stage.json") : NULL, *text = NULL;
@@ -169,7 +133,7 @@ static prn_status look_again(prn__execution *x, prn_error *error)
             if (folder != NULL) {
                 prn__stage_sweep(folder);
             }
-            status = check_finished(x, stage, error);
+            status = prn__check_finished(x, stage, error);
         } else {
             x->samples_left += stage->samples;
         }
@@ -177,35 +141,25 @@ static prn_status look_again(prn__execution *x, prn_error *error)
     return status;
 }
 
-static prn_status begin_run(prn__execution *x, prn_error *error)
+/* The device as the recipe has it, and with jobs the one of a machine's several that is this worker's. */
+static prn_status open_device(prn__execution *x, prn_error *error)
 {
-    char identity[33];
-    prn_status status;
-    char *resolved = prn__record_recipe(x->recipe);
-    char *environment = prn__record_environment(x->plan, x->registry, &x->device, x->data_digests);
-    if (resolved == NULL || environment == NULL) {
-        status = no_memory(error);
-        goto done;
+    const prn__recipe *r = x->recipe;
+    const size_t count = r->backend_option_count;
+    char number[16];
+    if (x->options == NULL || x->options->device == 0) {
+        return prn__device_open(x->registry, r->backend, r->backend_options, count, &x->device, error);
     }
-    prn__record_identity(x->plan, resolved, identity);
-    const prn__run_record record = {.identity = identity, .environment = environment, .resolved = resolved};
-    status = prn__ledger_run_begin(x->ledger, x->plan, &record, &x->run, error);
-done:
-    prn__free(resolved);
-    prn__free(environment);
-    return status;
-}
-
-/* Again at the end, when the digests of all data used are known. */
-static prn_status complete_environment(prn__execution *x, prn_error *error)
-{
-    char *environment = prn__record_environment(x->plan, x->registry, &x->device, x->data_digests);
-    if (environment == NULL) {
+    prn__option_pair *pairs = prn__arena_alloc(&x->memory, (count + 1) * sizeof *pairs);
+    if (pairs == NULL) {
         return no_memory(error);
     }
-    prn_status status = prn__ledger_environment(x->ledger, x->run, environment, error);
-    prn__free(environment);
-    return status;
+    for (size_t i = 0; i < count; i++) {
+        pairs[i] = r->backend_options[i];
+    }
+    (void)snprintf(number, sizeof number, "%" PRIu32, x->options->device - 1);
+    pairs[count] = (prn__option_pair){"device", number};
+    return prn__device_open(x->registry, r->backend, pairs, count + 1, &x->device, error);
 }
 
 static prn_status prepare(prn__execution *x, prn_error *error)
@@ -219,11 +173,15 @@ static prn_status prepare(prn__execution *x, prn_error *error)
         return no_memory(error);
     }
     if ((status = prn__folder_create(x->cache, error)) != PRN_OK || (status = open_tokenizer(x, error)) != PRN_OK ||
-        (status = prn__device_open(x->registry, r->backend, r->backend_options, r->backend_option_count, &x->device, error)) != PRN_OK ||
+        (status = open_device(x, error)) != PRN_OK ||
         (status = prn__stage_state_init(&x->state, x->plan->model->flat_elements, error)) != PRN_OK ||
-        (status = prn__ledger_open(r->workspace, &x->ledger, error)) != PRN_OK || (status = look_again(x, error)) != PRN_OK ||
-        (status = begin_run(x, error)) != PRN_OK) {
+        (status = prn__ledger_open(r->workspace, &x->ledger, error)) != PRN_OK || (x->attempt.ledger = x->ledger, status = look_again(x, error)) != PRN_OK ||
+        (status = prn__attempt_begin(&x->attempt, &x->device, x->data_digests, NULL, error)) != PRN_OK) {
         return status;
+    }
+    x->run = x->attempt.run;
+    if (x->options != NULL && x->options->run != NULL) {
+        *x->options->run = x->run;
     }
     return PRN_OK;
 }
@@ -251,7 +209,7 @@ static void release(prn__execution *x)
 /* ---- the run ---------------------------------------------------------------------------------------------------------------- */
 
 /* A parent that was removed and trained again, on data that had changed, leaves children of other weights behind. */
-static prn_status check_parent(prn__execution *x, const prn__stage *stage, prn_error *error)
+prn_status prn__check_parent(prn__execution *x, const prn__stage *stage, prn_error *error)
 {
     char from[33], now[33];
     prn_status status = PRN_OK;
@@ -266,17 +224,25 @@ static prn_status check_parent(prn__execution *x, const prn__stage *stage, prn_e
     return status;
 }
 
+static prn_status run_stage(prn__execution *x, int32_t index, prn_error *error)
+{
+    const prn__stage *stage = &x->plan->stages[index];
+    prn_status status = stage->is_done                     ? PRN_OK
+                        : (stage->hooks & PRN_HOOK_FINISH) ? prn__stage_finish_weights(x, index, error)
+                                                           : prn__stage_train(x, index, error);
+    return status == PRN_OK && stage->is_scored ? prn__stage_score(x, index, error) : status;
+}
+
 static prn_status run_stages(prn__execution *x, prn_error *error)
 {
+    prn__turn turn = {.stage = 0, .claim = -1};
     prn_status status = prn__scoring_prepare(x, error);
-    for (uint32_t i = 0; i < x->plan->stage_count && status == PRN_OK; i++) {
-        const prn__stage *stage = &x->plan->stages[i];
-        status = stage->is_done                      ? check_parent(x, stage, error)
-                 : (stage->hooks & PRN_HOOK_FINISH) ? prn__stage_finish_weights(x, (int32_t)i, error)
-                                                     : prn__stage_train(x, (int32_t)i, error);
-        if (status == PRN_OK && stage->is_scored) {
-            status = prn__stage_score(x, (int32_t)i, error);
-        }
+    if (status == PRN_OK) {
+        status = prn__sharing_open(x, error);
+    }
+    while (status == PRN_OK && (status = prn__turn_next(x, &turn, error)) == PRN_OK && turn.stage >= 0) {
+        status = run_stage(x, turn.stage, error);
+        prn__turn_end(x, &turn, status == PRN_OK);
     }
     return status;
 }
@@ -289,37 +255,87 @@ prn_status prn__run_execute(prn__plan *plan, prn__registry *registry, const prn_
     error = error != NULL ? error : &own; /* the ledger keeps the message */
     prn_status status = prn__folder_create(plan->recipe->workspace, error);
     if (status == PRN_OK) {
-        status = lock_workspace(plan->recipe->workspace, &lock, error);
+        status = prn__workspace_lock(plan->recipe->workspace, 0, &lock, error);
     }
     if (status != PRN_OK) {
         return status;
     }
     x = prn__alloc(sizeof *x);
     if (x == NULL) {
-        (void)close(lock);
+        prn__workspace_unlock(lock);
         return no_memory(error);
     }
     x->plan = plan;
     x->recipe = plan->recipe;
     x->registry = registry;
     x->options = options;
+    x->attempt = (prn__attempt){.plan = plan, .registry = registry, .joins = options != NULL && options->joins};
     prn__arena_init(&x->memory, 1 << 16);
     status = prepare(x, error);
     if (status == PRN_OK) {
         status = run_stages(x, error);
     }
-    if (x->run > 0) {
-        if (status == PRN_OK) {
-            status = complete_environment(x, error);
-        }
-        if (status == PRN_OK) {
-            status = prn__ledger_run_end(x->ledger, x->run, "done", "", error);
-        } else {
-            (void)prn__ledger_run_end(x->ledger, x->run, status == PRN_INTERRUPTED ? "interrupted" : "failed", error->message, &ignored);
-        }
+    if (status == PRN_OK) {
+        status = prn__attempt_complete(&x->attempt, &x->device, x->data_digests, error);
     }
+    prn_status recorded = prn__attempt_end(&x->attempt, status, error->message, status == PRN_OK ? error : &ignored);
+    status = status == PRN_OK ? recorded : status;
     release(x);
     prn__free(x);
-    (void)close(lock); /* gives the lock back */
+    prn__workspace_unlock(lock);
+    return status;
+}
+
+/* ---- leading ---------------------------------------------------------------------------------------------------------------- */
+
+struct prn__lead {
+    prn__ledger *ledger;
+    prn__attempt attempt;
+    int lock;
+};
+
+prn_status prn__lead_open(prn__plan *plan, prn__registry *registry, const char *jobs, prn__lead **result, prn_error *error)
+{
+    prn__lead *lead = prn__alloc(sizeof *lead);
+    *result = NULL;
+    if (lead == NULL) {
+        return no_memory(error);
+    }
+    lead->lock = -1;
+    lead->attempt = (prn__attempt){.plan = plan, .registry = registry};
+    prn_status status = prn__folder_create(plan->recipe->workspace, error);
+    if (status == PRN_OK) {
+        status = prn__workspace_lock(plan->recipe->workspace, 0, &lead->lock, error);
+    }
+    if (status == PRN_OK) {
+        status = prn__ledger_open(plan->recipe->workspace, &lead->ledger, error);
+    }
+    lead->attempt.ledger = lead->ledger;
+    if (status == PRN_OK) {
+        status = prn__attempt_begin(&lead->attempt, NULL, NULL, jobs, error);
+    }
+    if (status != PRN_OK) {
+        prn_error ignored = PRN_ERROR_INIT;
+        (void)prn__lead_close(lead, status, "", &ignored);
+        return status;
+    }
+    *result = lead;
+    return PRN_OK;
+}
+
+int64_t prn__lead_run(const prn__lead *lead)
+{
+    return lead->attempt.run;
+}
+
+prn_status prn__lead_close(prn__lead *lead, prn_status how, const char *message, prn_error *error)
+{
+    prn_status status = PRN_OK;
+    if (lead != NULL) {
+        status = prn__attempt_end(&lead->attempt, how, message, error);
+        prn__ledger_close(lead->ledger);
+        prn__workspace_unlock(lead->lock);
+        prn__free(lead);
+    }
     return status;
 }

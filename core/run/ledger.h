@@ -28,10 +28,15 @@ typedef struct prn__run_record {
     const char *identity;    /* 32 hex digits */
     const char *environment; /* JSON object */
     const char *resolved;    /* the resolved recipe, JSON object */
+    int joins;               /* 1: a process of an attempt that another one has begun and still leads; `environment` is not looked at */
 } prn__run_record;
+/* Inside a transaction, or one of its own. */
 prn_status prn__ledger_run_begin(prn__ledger *ledger, const prn__plan *plan, const prn__run_record *record, int64_t *run, prn_error *error);
-/* Replaces what this attempt recorded about its environment. */
+/* What this attempt has recorded about its environment; caller frees with prn__free. */
+prn_status prn__ledger_environment_get(prn__ledger *ledger, int64_t run, char **environment, prn_error *error);
+/* Replaces it. */
 prn_status prn__ledger_environment(prn__ledger *ledger, int64_t run, const char *environment, prn_error *error);
+/* Of a run that is "running": one that some process has brought to its end stays "done". */
 prn_status prn__ledger_run_end(prn__ledger *ledger, int64_t run, const char *state, const char *message, prn_error *error);
 
 /* The task of (time step, name) of a run is scored on the set with this identity. */
@@ -53,5 +58,10 @@ prn_status prn__ledger_skip(prn__ledger *ledger, const char *stage, int64_t firs
                             prn_error *error);
 /* state: "missing", "partial", "done". */
 prn_status prn__ledger_stage_state(prn__ledger *ledger, const char *stage, const char *state, double seconds, double last_loss, prn_error *error);
+/* "done", when it is recorded as anything else: nothing else of it changes. */
+prn_status prn__ledger_stage_done(prn__ledger *ledger, const char *stage, prn_error *error);
+
+/* Forgets these runs (numbers), and all stages that no other run needs, with their metrics and scores, in one transaction. */
+prn_status prn__ledger_collect(prn__ledger *ledger, const int64_t *runs, size_t count, prn_error *error);
 
 #endif

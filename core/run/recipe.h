@@ -56,6 +56,29 @@ typedef struct prn__recipe_strategy {
     const char *source_digest; /* of the text that defines it: stands for the plugin file's digest in stage keys */
 } prn__recipe_strategy;
 
+/* What one combination of a sweep gave one p.grid or p.seeds of the recipe. */
+typedef struct prn__sweep_setting {
+    const char *name;
+    const char *value;  /* JSON */
+    int is_seeds;       /* of p.seeds: scores are averaged over these */
+    uint32_t chosen;    /* which of the values, from 0 */
+} prn__sweep_setting;
+
+typedef enum prn__sweep_criterion {
+    PRN__CRITERION_AVERAGE = 0, PRN__CRITERION_IN_DOMAIN = 1, PRN__CRITERION_BACKWARD = 2, PRN__CRITERION_FORWARD = 3
+} prn__sweep_criterion;
+
+/* A recipe with p.grid or p.seeds is a sweep: one recipe for each combination of their values. This is what one of them knows. */
+typedef struct prn__recipe_sweep {
+    const prn__sweep_setting *settings; /* in the order in which the recipe asked */
+    size_t setting_count;
+    uint32_t combination, combination_count; /* from 1 */
+    prn__sweep_criterion criterion;
+    const char *chosen_on; /* evaluation set that settings are chosen on; "" when nothing is scored */
+    const char *score;     /* of that set; "" for its headline */
+    char identity[33];     /* of the whole sweep: what all of its plans have in common (sweep.h); "" before it is known */
+} prn__recipe_sweep;
+
 typedef struct prn__recipe {
     prn__arena memory;
     const char *path;      /* of the recipe file */
@@ -92,6 +115,7 @@ typedef struct prn__recipe {
     size_t evaluate_count;
     const prn__recipe_strategy *strategies;
     size_t strategy_count;
+    prn__recipe_sweep *sweep; /* NULL: the recipe is no sweep */
     void *host;            /* the Lua state behind schedule functions; closed by prn__recipe_destroy (core/recipe) */
 } prn__recipe;
 

@@ -134,6 +134,15 @@ static json_t *budget_of(const prn__recipe *r)
     return json_pack("{s:I}", r->budget_unit == PRN__BUDGET_SAMPLES ? "samples" : "steps", (json_int_t)r->budget);
 }
 
+static void item_of_sweep(json_t *object, const prn__recipe_sweep *sweep)
+{
+    json_t *settings = json_object();
+    for (size_t i = 0; i < sweep->setting_count; i++) {
+        (void)json_object_set_new(settings, sweep->settings[i].name, json_loads(sweep->settings[i].value, JSON_DECODE_ANY, NULL));
+    }
+    (void)json_object_set_new(object, "settings", settings);
+}
+
 char *prn__record_recipe(const prn__recipe *r)
 {
     json_t *object = json_object(), *list;
@@ -186,6 +195,9 @@ char *prn__record_recipe(const prn__recipe *r)
         (void)json_array_append_new(list, item);
     }
     (void)json_object_set_new(object, "strategies", list);
+    if (r->sweep != NULL) {
+        item_of_sweep(object, r->sweep);
+    }
     prn__free(model);
     return dump(object);
 }
@@ -291,6 +303,12 @@ void prn__record_identity(const prn__plan *plan, const char *resolved, char targ
         for (uint32_t t = 0; t < plan->step_count; t++) {
             prn__hasher_field(hasher, "stage", plan->stages[plan->lines[s].stages[t]].key);
         }
+    }
+    for (size_t i = 0; plan->recipe->sweep != NULL && i < plan->recipe->sweep->setting_count; i++) {
+        prn__hasher_field(hasher, plan->recipe->sweep->settings[i].name, plan->recipe->sweep->settings[i].value);
+    }
+    if (plan->recipe->sweep != NULL) {
+        prn__hasher_field(hasher, "sweep", plan->recipe->sweep->identity);
     }
     prn__digest_format(prn__hasher_digest(hasher), target);
     prn__hasher_destroy(hasher);

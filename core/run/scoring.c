@@ -12,7 +12,7 @@
 #include "base/hash.h"
 #include "base/log.h"
 #include "base/pool.h"
-#include "run/execution.h"
+#include "run/stage_data.h"
 
 static prn_status no_memory(prn_error *error)
 {
@@ -39,8 +39,10 @@ static prn_status set_data_digest(prn__execution *x, const prn__scored_set *scor
     const char *step = manifest->steps[scored->time_step - 1].name;
     prn__dataset *dataset = NULL;
     prn_status status = prn__dataset_open(manifest, &list, 1, x->cache, &dataset, error);
-    if (status == PRN_OK) {
+    if (status == PRN_OK && (status = prn__data_complete(dataset, error)) == PRN_OK) {
         status = prn__dataset_digest(dataset, digest, error);
+    }
+    if (dataset != NULL) {
         prn__dataset_close(dataset);
     }
     if (status != PRN_OK) {
@@ -86,8 +88,7 @@ static prn_status set_key(prn__execution *x, prn__scored_set *scored, prn_error 
     return PRN_OK;
 }
 
-/* Scores of this stage that the ledger lacks. */
-static prn_status count_missing(prn__execution *x, const prn__stage *stage, int64_t *missing, prn_error *error)
+prn_status prn__scores_missing(prn__execution *x, const prn__stage *stage, int64_t *missing, prn_error *error)
 {
     prn_status status = PRN_OK;
     *missing = 0;
@@ -137,11 +138,6 @@ prn_status prn__scoring_prepare(prn__execution *x, prn_error *error)
         status = prn__ledger_commit(x->ledger, error);
     }
     prn__ledger_rollback(x->ledger);
-    for (uint32_t s = 0; s < x->plan->stage_count && status == PRN_OK; s++) {
-        int64_t missing = 0;
-        status = x->plan->stages[s].is_scored ? count_missing(x, &x->plan->stages[s], &missing, error) : PRN_OK;
-        x->evaluations_left += missing;
-    }
     return status;
 }
 
@@ -206,7 +202,7 @@ prn_status prn__stage_score(prn__execution *x, int32_t index, prn_error *error)
     const prn__evaluator_config config = evaluator_config(x);
     char label[256], where[384];
     int64_t missing, done = 0;
-    prn_status status = count_missing(x, stage, &missing, error);
+    prn_status status = prn__scores_missing(x, stage, &missing, error);
     if (status != PRN_OK || missing == 0) {
         return status;
     }

@@ -1,6 +1,7 @@
 /* core/run/stage_data.c: see stage_data.h. */
 #include "run/stage_data.h"
 
+#include <inttypes.h>
 #include <string.h>
 #include <strings.h>
 
@@ -26,6 +27,23 @@ static prn_status open_step(prn__execution *x, uint32_t time_step, prn__dataset 
     prn_status status = prn__dataset_open(manifest, lists, count, x->cache, dataset, error);
     prn__free(lists);
     return status;
+}
+
+prn_status prn__data_complete(const prn__dataset *dataset, prn_error *error)
+{
+    const int64_t shards = prn__dataset_shards(dataset);
+    int64_t missing = 0, first = -1;
+    for (int64_t i = 0; i < shards && prn__dataset_losses(dataset, -1, PRN__LOSS_SHARD_MISSING) > 0; i++) {
+        if (prn__dataset_losses(dataset, i, PRN__LOSS_SHARD_MISSING) > 0) {
+            missing++;
+            first = first < 0 ? i : first;
+        }
+    }
+    if (missing == 0) {
+        return PRN_OK;
+    }
+    return prn_error_set(error, PRN_NOT_FOUND, "%" PRId64 " of %" PRId64 " shards cannot be read, the first is %s; put them back, or take them out of the"
+                         " manifest (that makes it another stage); what is trained is kept", missing, shards, prn__dataset_shard_path(dataset, first));
 }
 
 prn_status prn__data_digest(prn__execution *x, uint32_t time_step, int *missing, const char **digest, prn_error *error)
@@ -55,6 +73,9 @@ prn_status prn__data_digest(prn__execution *x, uint32_t time_step, int *missing,
         *missing = 1;
         status = PRN_OK;
         goto done;
+    }
+    if (status == PRN_OK) {
+        status = prn__data_complete(dataset, error);
     }
     if (status == PRN_OK) {
         status = prn__dataset_digest(dataset, text, error);

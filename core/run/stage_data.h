@@ -14,6 +14,9 @@ typedef struct prn__stage_data {
     prn__loader *loader;
 } prn__stage_data;
 
+/* A run never trains on, or scores, a part of its data because shards are not there: PRN_NOT_FOUND, naming the first. */
+prn_status prn__data_complete(const prn__dataset *dataset, prn_error *error);
+
 /* Digest of a time step's training shards, checked against what the manifest states. `missing` (may be NULL): 1 when shards are
  * not there, then no error. */
 prn_status prn__data_digest(prn__execution *x, uint32_t time_step, int *missing, const char **digest, prn_error *error);

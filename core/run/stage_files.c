@@ -178,7 +178,11 @@ static prn_status state_load(const char *path, const char *identity, int is_chec
         goto done;
     }
     if (strcmp(owner, identity) != 0) {
-        status = prn_error_set(error, PRN_CORRUPT, "%s: belongs to another stage, or to this one with other data", path);
+        const size_t key = strcspn(identity, ".");
+        status = strncmp(owner, identity, key) == 0 && owner[key] == '.' && identity[key] == '.'
+                     ? prn_error_set(error, PRN_CONFLICT, "%s: was trained on other data than the stream holds now, or from other weights of its parent; put"
+                                     " the data back, or remove the folder to train the stage from its beginning", path)
+                     : prn_error_set(error, PRN_CORRUPT, "%s: belongs to another stage", path);
         goto done;
     }
     if ((status = state_digest(identity, state, is_checkpoint, digest, error)) != PRN_OK) {
@@ -284,7 +288,7 @@ prn_status prn__checkpoint_load(const char *folder, const char *identity, prn__s
         }
         if (status == PRN_OK) {
             *found = 1;
-        } else if (status != PRN_NO_MEMORY) {
+        } else if (status != PRN_NO_MEMORY && status != PRN_CONFLICT) {
             prn__log(PRN_LOG_WARNING, "a checkpoint cannot be used and is left aside, going on from the one before: %s", problem.message);
             (void)snprintf(aside, strlen(path) + 16, "%s.damaged", path);
             (void)rename(path, aside);
@@ -294,8 +298,8 @@ prn_status prn__checkpoint_load(const char *folder, const char *identity, prn__s
         if (*found) {
             return PRN_OK;
         }
-        if (status == PRN_NO_MEMORY) {
-            return prn_error_set(error, PRN_NO_MEMORY, "%s", problem.message);
+        if (status == PRN_NO_MEMORY || status == PRN_CONFLICT) {
+            return prn_error_set(error, status, "%s", problem.message);
         }
     }
     return PRN_OK;

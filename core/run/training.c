@@ -286,6 +286,11 @@ prn_status prn__finished_load(prn__execution *x, int32_t index, int optimizer, p
         return no_memory(error);
     }
     prn_status status = prn__stage_load(folder, stage->key, x->plan->model, optimizer, &x->state, error);
+    if (status != PRN_OK && optimizer && prn__stage_is_done(x->recipe->workspace, stage->key) &&
+        !prn__file_exists(prn__arena_printf(&x->memory, "%s/optimizer.safetensors", folder))) {
+        status = prn_error_context(error, status, "this run goes on from the optimizer state of a finished stage, which is not there any more (`perennial gc"
+                                   " --optimizer` takes it); remove the folder %s to train the stage again, to the same bytes", folder);
+    }
     if (status == PRN_OK) {
         status = prn__stage_note(x, stage, "weights_digest", stated, error);
     }

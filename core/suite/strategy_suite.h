@@ -7,7 +7,7 @@
 #ifndef PRN_SUITE_STRATEGY_SUITE_H
 #define PRN_SUITE_STRATEGY_SUITE_H
 
-#include "plugin/registry.h"
+#include "run/recipe.h"
 
 typedef enum prn__suite_outcome { PRN__SUITE_PASSED = 0, PRN__SUITE_FAILED = 1, PRN__SUITE_SKIPPED = 2 } prn__suite_outcome;
 
@@ -21,6 +21,7 @@ typedef struct prn__suite_check {
 
 typedef struct prn__suite_options {
     const char *backend; /* NULL: "cpu" */
+    const prn__recipe_strategy *own; /* one that a recipe defines itself; NULL: the plugin of that name */
     const prn__option_pair *given; /* the strategy's options, as everywhere */
     size_t given_count;
     void (*report)(void *context, const prn__suite_check *check); /* each check once, in order; may be NULL */

@@ -53,6 +53,11 @@ static const void *host_interface(void *self, const char *id)
     return h->real->interface_get(h->real->self, id);
 }
 
+const prn_host *prn__suite_real_host(const prn__suite *s)
+{
+    return s->options->own != NULL ? s->options->own->host : prn__registry_host(s->registry);
+}
+
 void prn__suite_host_init(prn__suite_host *h, const prn_host *real)
 {
     memset(h, 0, sizeof *h);
@@ -96,7 +101,7 @@ static prn_status try_inside(const prn__suite *s, const prn_option *o, const cha
     if (prn__options_parse(s->strategy, s->table->options, s->table->option_count, pairs, count, &parsed, &own) != PRN_OK) {
         prn__suite_say(verdict, PRN__SUITE_FAILED, "its own table refuses %s = %s: %s", o->name, value, own.message);
     } else {
-        status = prn__strategy_ask(prn__registry_host(s->registry), s->table, pairs, count, &line, PRN__ASK_FORWARD, &answers, &own);
+        status = prn__strategy_ask(prn__suite_real_host(s), s->table, pairs, count, &line, PRN__ASK_FORWARD, &answers, &own);
         if (status != PRN_OK && own.message[0] == '\0') {
             prn__suite_say(verdict, PRN__SUITE_FAILED, "%s = %s is refused (%s) without a message; give one with prn_error_set", o->name, value,
                            prn_status_name(status));
@@ -228,7 +233,7 @@ prn_status prn__suite_deterministic(prn__suite *s, prn__suite_verdict *verdict, 
         prn__ask_order order;
         const char *when;
     } ways[] = {{PRN__ASK_FORWARD, "asked again"}, {PRN__ASK_TWICE, "asked twice in a row"}, {PRN__ASK_BACKWARD, "asked from the last step to the first"}};
-    const prn_host *host = prn__registry_host(s->registry);
+    const prn_host *host = prn__suite_real_host(s);
     prn__answers first = {0}, second = {0};
     prn_strategy_instance *instance = NULL;
     prn_error own = PRN_ERROR_INIT;
@@ -270,7 +275,7 @@ prn_status prn__suite_deterministic(prn__suite *s, prn__suite_verdict *verdict, 
 
 prn_status prn__suite_past(prn__suite *s, prn__suite_verdict *verdict, prn_error *error)
 {
-    const prn_host *host = prn__registry_host(s->registry);
+    const prn_host *host = prn__suite_real_host(s);
     prn_error own = PRN_ERROR_INIT;
     prn__answers as_is = {0}, changed = {0};
     prn_time_line line, other = {0};
@@ -319,7 +324,7 @@ prn_status prn__suite_past(prn__suite *s, prn__suite_verdict *verdict, prn_error
 static prn_status ask_counted(prn__suite *s, const prn_time_line *line, int64_t fail_at, prn__suite_host *host, prn_error *own)
 {
     prn__answers answers;
-    prn__suite_host_init(host, prn__registry_host(s->registry));
+    prn__suite_host_init(host, prn__suite_real_host(s));
     host->fail_at = fail_at;
     prn_status status = prn__strategy_ask(&host->host, s->table, s->options->given, s->options->given_count, line, PRN__ASK_FORWARD, &answers, own);
     prn__answers_drop(&answers);

@@ -218,7 +218,7 @@ static void fake_init(fake *f, const prn__suite *s, int callback, uint32_t time_
     prn_vector **const of_stage[] = {&f->stage.weights, &f->stage.gradient, &f->stage.scratch};
     const int has_teacher = request->teacher != PRN_TEACHER_NONE, is_penalty = callback == COMPOSE_PENALTY;
     memset(f, 0, sizeof *f);
-    prn__suite_host_init(&f->host, prn__registry_host(s->registry));
+    prn__suite_host_init(&f->host, prn__suite_real_host(s));
     f->noise = 2654435769u;
     f->vectors = (prn_vectors){.struct_size = sizeof f->vectors, .self = f, .elements = ELEMENTS, .create = create, .fill = fill, .axpby = axpby,
                                .multiply = multiply, .dot = dot, .read = vector_read, .write = vector_write};
@@ -324,7 +324,7 @@ prn_status prn__suite_failures(prn__suite *s, prn__suite_verdict *verdict, prn_e
         prn__free(f);
         return status;
     }
-    if (prn__strategy_ask(prn__registry_host(s->registry), s->table, s->options->given, s->options->given_count, &line, PRN__ASK_FORWARD, &answers,
+    if (prn__strategy_ask(prn__suite_real_host(s), s->table, s->options->given, s->options->given_count, &line, PRN__ASK_FORWARD, &answers,
                           &reason) != PRN_OK) {
         prn__suite_say(verdict, PRN__SUITE_SKIPPED, "it cannot be asked (see the check 'plan'): %s", reason.message);
     }

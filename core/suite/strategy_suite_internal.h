@@ -59,6 +59,7 @@ typedef struct prn__suite {
 } prn__suite;
 
 /* ---- strategy_suite_ask.c: plans without a plan ---- */
+const prn_host *prn__suite_real_host(const prn__suite *s); /* that a plugin gets, or a recipe's own strategy */
 prn_status prn__suite_options_check(prn__suite *s, prn__suite_verdict *verdict, prn_error *error);
 prn_status prn__suite_deterministic(prn__suite *s, prn__suite_verdict *verdict, prn_error *error);
 prn_status prn__suite_past(prn__suite *s, prn__suite_verdict *verdict, prn_error *error);

@@ -107,6 +107,11 @@ static prn_status make_recipe(prn__suite *s, const char *manifest, const char *w
     }
     *asked = (prn__recipe_strategy){.label = s->strategy, .strategy = s->strategy, .options = s->options->given, .option_count = s->options->given_count,
                                     .line = 1};
+    if (s->options->own != NULL) {
+        asked->table = s->options->own->table;
+        asked->host = s->options->own->host;
+        asked->source_digest = s->options->own->source_digest;
+    }
     r->path = "suite";
     r->text = "-- the strategy suite";
     r->name = "suite";
@@ -331,7 +336,7 @@ static prn_status check_cost(prn__suite *s, const prn__plan *plan, prn__suite_ve
     if (status != PRN_OK) {
         return status;
     }
-    if (prn__strategy_ask(prn__registry_host(s->registry), s->table, s->options->given, s->options->given_count, &line, PRN__ASK_FORWARD, &answers, &own) !=
+    if (prn__strategy_ask(prn__suite_real_host(s), s->table, s->options->given, s->options->given_count, &line, PRN__ASK_FORWARD, &answers, &own) !=
         PRN_OK) {
         prn__suite_say(verdict, PRN__SUITE_FAILED, "%s", own.message);
     }

@@ -15,6 +15,7 @@ typedef struct composing {
     const prn_vector *vectors[PRN__PENALTY_VECTORS];
     int32_t tensors[PRN__PENALTY_VECTORS];
     int vector_count, is_overfull;
+    int is_broken;        /* an operation has failed: the graph knows why */
 } composing;
 
 static uint32_t outputs_of(prn_op_kind kind)
@@ -38,7 +39,24 @@ static int32_t compose_operation(void *self, prn_op_kind kind, const int32_t *in
     }
     (void)snprintf(name, sizeof name, "term.%d", c->terms++);
     uint32_t wanted = kind == PRN_OP_LINEAR && (attrs == NULL || attrs->activation == PRN_ACT_NONE) ? 1 : (1u << outputs_of(kind)) - 1;
-    return prn__graph_op(c->graph, kind, in, out, wanted, attrs, name);
+    int32_t made = prn__graph_op(c->graph, kind, in, out, wanted, attrs, name);
+    c->is_broken |= made == PRN_NO_TENSOR;
+    return made;
+}
+
+/* A strategy that notices that an operation has failed may end there; then the reason goes behind what it says. */
+static prn_status with_reason(const composing *c, prn_status status, prn_error *error)
+{
+    prn_error reason = PRN_ERROR_INIT;
+    const prn_program *unused;
+    if (status != PRN_OK && c->is_broken && error != NULL && prn__graph_finish(c->graph, &unused, &reason) != PRN_OK) {
+        char own[PRN_ERROR_MESSAGE_BYTES];
+        (void)snprintf(own, sizeof own, "%s", error->message);
+        reason.message[sizeof reason.message / 2] = '\0'; /* both are shown, cut where they are long */
+        own[sizeof own / 2 - 8] = '\0';
+        (void)prn_error_set(error, status, "%s: %s", own, reason.message);
+    }
+    return status;
 }
 
 static void compose_add(void *self, int32_t term, double weight)
@@ -91,7 +109,7 @@ static int32_t similarity(prn__graph *g, int32_t rows, int32_t columns, int32_t 
 prn_status prn__loss_graph(const prn__trainer *t, const prn__loss_terms *terms, prn__graph **result, prn_error *error)
 {
     prn__graph *g;
-    int32_t r, m, parameters, gradients, rows, columns, row_gradients, column_gradients, scale, labels, weights, total, logits, slot;
+    int32_t r, m, parameters, rows, columns, row_gradients, column_gradients, scale, labels, weights, total, logits, slot;
     int32_t inputs[PRN_OP_MAX_INPUTS] = {PRN_NO_TENSOR, PRN_NO_TENSOR, PRN_NO_TENSOR, PRN_NO_TENSOR, PRN_NO_TENSOR};
     int32_t outputs[PRN_OP_MAX_OUTPUTS] = {PRN_NO_TENSOR, PRN_NO_TENSOR, PRN_NO_TENSOR};
     composing c = {.total = PRN_NO_TENSOR};
@@ -103,7 +121,6 @@ prn_status prn__loss_graph(const prn__trainer *t, const prn__loss_terms *terms, 
     r = prn__graph_symbol(g, "R", t->tile);
     m = prn__graph_symbol(g, "M", t->config.batch);
     parameters = prn__graph_slot(g, "parameters", PRN_REAL);
-    gradients = prn__graph_slot(g, "gradients", PRN_REAL);
     rows = bound_rows(g, "rows", r, t->embed_dim);
     row_gradients = bound_rows(g, "row_gradients", r, t->embed_dim);
     slot = prn__graph_slot(g, "labels", PRN_I32);
@@ -114,6 +131,8 @@ prn_status prn__loss_graph(const prn__trainer *t, const prn__loss_terms *terms, 
     slot = prn__graph_slot(g, "tile_loss", PRN_REAL);
     total = prn__graph_bound(g, "tile_loss", slot, 0, 0, NULL);
     scale = prn__graph_bound(g, "logit_scale", parameters, t->logit_scale_offset, 0, NULL);
+    slot = prn__graph_slot(g, "scale_gradient", PRN_REAL);
+    const int32_t scale_gradient = prn__graph_bound(g, "scale_gradient", slot, 0, 0, NULL);
     logits = similarity(g, rows, columns, scale, "logits");
     c.graph = g;
     if (terms == NULL || !terms->is_alone) {
@@ -132,7 +151,7 @@ prn_status prn__loss_graph(const prn__trainer *t, const prn__loss_terms *terms, 
             composer.teacher_log_scale = prn__graph_bound(g, "teacher_logit_scale", slot, t->logit_scale_offset, 0, NULL);
             composer.teacher_logits = similarity(g, composer.teacher_rows, composer.teacher_columns, composer.teacher_log_scale, "teacher_logits");
         }
-        status = terms->compose(terms->context, &composer, error);
+        status = with_reason(&c, terms->compose(terms->context, &composer, error), error);
         if (status == PRN_OK && c.adds == 0 && terms->is_alone) {
             status = prn_error_set(error, PRN_INVALID, "the loss on memory batches has no term; add one with `add`, or ask for no memory batch");
         }
@@ -140,7 +159,8 @@ prn_status prn__loss_graph(const prn__trainer *t, const prn__loss_terms *terms, 
     if (status == PRN_OK) {
         (void)prn__graph_dot(g, "tile_loss", c.total, weights, total);
         status = prn__graph_derive(g, "backward", &(prn__gradient){c.total, weights, 0}, 1,
-                                   (const prn__gradient[2]){{rows, row_gradients, 1}, {columns, column_gradients, 1}}, 2, parameters, gradients, 0, error);
+                                   (const prn__gradient[3]){{rows, row_gradients, 1}, {columns, column_gradients, 1}, {scale, scale_gradient, 1}}, 3,
+                                   PRN_NO_SYMBOL, PRN_NO_SYMBOL, 0, error);
     }
     if (status != PRN_OK) {
         prn__graph_destroy(g);
@@ -170,7 +190,7 @@ prn_status prn__penalty_graph(const prn__trainer *t, const prn__loss_terms *term
                                    .log_scale = PRN_NO_TENSOR, .teacher_logits = PRN_NO_TENSOR, .teacher_rows = PRN_NO_TENSOR,
                                    .teacher_columns = PRN_NO_TENSOR, .teacher_log_scale = PRN_NO_TENSOR, .weights = weights,
                                    .operation = compose_operation, .vector = compose_vector, .add = compose_add};
-    status = terms->compose(terms->context, &composer, error);
+    status = with_reason(&c, terms->compose(terms->context, &composer, error), error);
     if (status == PRN_OK && c.is_overfull) {
         status = prn_error_set(error, PRN_INVALID, "a penalty may use at most %d vectors", PRN__PENALTY_VECTORS);
     }
@@ -199,12 +219,20 @@ static int32_t flat_tensor(prn__graph *g, const char *name, int32_t slot, int64_
     return prn__graph_bound(g, name, slot, offset, 1, &dim);
 }
 
-/* Segments: norm (sum of squares of the gradient), update (AdamW on both parts, then the clamp of logit_scale). */
+static void squared_norm(prn__graph *g, const char *name, int32_t gradient, int32_t norms, size_t index)
+{
+    char label[160];
+    (void)snprintf(label, sizeof label, "norm %s", name);
+    (void)prn__graph_dot(g, label, gradient, gradient, prn__graph_bound(g, label, norms, (int64_t)index, 0, NULL));
+}
+
+/* Segments: norm (sum of squares of each parameter's gradient), update (AdamW on both parts, then the clamp of logit_scale). Where the towers
+ * hold their gradients, it is all about logit_scale, the one parameter that no tower has. */
 prn_status prn__optimizer_graph(const prn__trainer *t, const prn__model *model, prn__graph **result, prn_error *error)
 {
     const prn__optimizer_config *o = &t->config.optimizer;
     prn__graph *g;
-    int32_t slot, slots[4], hyper, all, total, scale;
+    int32_t slot, slots[4], hyper, norms, scale;
     static const char *const names[4] = {"parameters", "m", "v", "gradients"};
     prn_status status = prn__graph_create("optimizer", &g, error);
     *result = NULL;
@@ -212,23 +240,30 @@ prn_status prn__optimizer_graph(const prn__trainer *t, const prn__model *model, 
         return status;
     }
     for (int i = 0; i < 4; i++) {
-        slots[i] = prn__graph_slot(g, names[i], PRN_REAL);
+        slots[i] = prn__graph_slot(g, t->is_held && i == 3 ? "scale_gradient" : names[i], PRN_REAL);
     }
     slot = prn__graph_slot(g, "hyper", PRN_REAL);
     hyper = flat_tensor(g, "hyper", slot, 0, PRN__HYPER_COUNT);
-    slot = prn__graph_slot(g, "norm", PRN_REAL);
-    total = prn__graph_bound(g, "squared_norm", slot, 0, 0, NULL);
-    all = flat_tensor(g, "gradient", slots[3], 0, t->flat_elements);
+    norms = prn__graph_slot(g, "norms", PRN_REAL);
     prn__graph_segment(g, "norm");
-    (void)prn__graph_dot(g, "squared_norm", all, all, total);
+    for (size_t i = 0; i < model->parameter_count; i++) {
+        const prn__parameter *p = &model->parameters[i];
+        if (!t->is_held || p->offset == model->logit_scale_offset) {
+            squared_norm(g, p->name, flat_tensor(g, p->name, slots[3], t->is_held ? 0 : p->offset, p->elements), norms, i);
+        }
+    }
 
     prn__graph_segment(g, "update");
     for (int part = 0; part < 2; part++) {
-        const int64_t begin = part == 0 ? 0 : model->decay_elements, count = part == 0 ? model->decay_elements : model->flat_elements - model->decay_elements;
+        int64_t begin = part == 0 ? 0 : model->decay_elements, count = part == 0 ? model->decay_elements : model->flat_elements - model->decay_elements;
         static const char *const parts[2][4] = {{"p.decay", "m.decay", "v.decay", "g.decay"}, {"p.plain", "m.plain", "v.plain", "g.plain"}};
         int32_t inputs[PRN_OP_MAX_INPUTS] = {PRN_NO_TENSOR, PRN_NO_TENSOR, PRN_NO_TENSOR, PRN_NO_TENSOR, PRN_NO_TENSOR};
         int32_t outputs[PRN_OP_MAX_OUTPUTS];
         prn_op_attrs attrs;
+        if (t->is_held) {
+            count = model->logit_scale_offset >= begin && model->logit_scale_offset < begin + count;
+            begin = model->logit_scale_offset;
+        }
         if (count == 0) {
             continue;
         }
@@ -240,7 +275,7 @@ prn_status prn__optimizer_graph(const prn__trainer *t, const prn__model *model, 
         for (int i = 0; i < 3; i++) {
             outputs[i] = flat_tensor(g, parts[part][i], slots[i], begin, count);
         }
-        inputs[0] = flat_tensor(g, parts[part][3], slots[3], begin, count);
+        inputs[0] = flat_tensor(g, parts[part][3], slots[3], t->is_held ? 0 : begin, count);
         inputs[1] = hyper;
         (void)prn__graph_op(g, PRN_OP_ADAMW, inputs, outputs, 7, &attrs, part == 0 ? "adamw_decay" : "adamw");
     }
@@ -260,7 +295,7 @@ prn_status prn__optimizer_graph(const prn__trainer *t, const prn__model *model, 
     return PRN_OK;
 }
 
-/* Segments: gradients (the flat vector), embeddings (both embedding gradients; symbol M). */
+/* Segments: gradients (the flat vector, or logit_scale's alone), embeddings (both embedding gradients; symbol M). */
 prn_status prn__clear_graph(const prn__trainer *t, prn__graph **result, prn_error *error)
 {
     prn__graph *g;
@@ -276,8 +311,8 @@ prn_status prn__clear_graph(const prn__trainer *t, prn__graph **result, prn_erro
     memset(&attrs, 0, sizeof attrs);
     m = prn__graph_symbol(g, "M", t->config.batch);
     prn__graph_segment(g, "gradients");
-    slot = prn__graph_slot(g, "gradients", PRN_REAL);
-    outputs[0] = flat_tensor(g, "gradients", slot, 0, t->flat_elements);
+    slot = prn__graph_slot(g, t->is_held ? "scale_gradient" : "gradients", PRN_REAL);
+    outputs[0] = flat_tensor(g, "gradients", slot, 0, t->is_held ? 1 : t->flat_elements);
     (void)prn__graph_op(g, PRN_OP_FILL, inputs, outputs, 1, &attrs, "clear_gradients");
     prn__graph_segment(g, "embeddings");
     for (int side = 0; side < 2; side++) {

@@ -48,8 +48,8 @@ static prn_status make_teacher(prn__trainer *t, const float *weights, prn_error 
     if ((status = prn__tower_init(t, 0, 0, towers[0], error)) != PRN_OK || (status = prn__tower_init(t, 1, 0, towers[1], error)) != PRN_OK) {
         return status;
     }
-    status = prn__buffer_create(&t->device, PRN_REAL, most(towers[0]->program->workspace_elements, towers[1]->program->workspace_elements),
-                                "the teacher's activations", &t->teacher_workspace, NULL, error);
+    t->teacher_elements = most(towers[0]->program->workspace_elements, towers[1]->program->workspace_elements);
+    status = prn__buffer_create(&t->device, PRN_REAL, t->teacher_elements, "the teacher's activations", &t->teacher_workspace, NULL, error);
     for (int side = 0; side < 2 && status == PRN_OK; side++) {
         prn__compiled_bind(towers[side], "workspace", t->teacher_workspace, 0);
         prn__compiled_bind(towers[side], "images", t->images, 0);
@@ -110,6 +110,12 @@ prn_status prn__trainer_set_terms(prn__trainer *t, const prn__trainer_terms *ter
     if (terms == NULL) {
         return PRN_OK;
     }
+    if (terms->has_memory || terms->compose_memory_loss != NULL || terms->compose_penalty != NULL || terms->change_gradient != NULL) {
+        status = prn__trainer_make_whole(t, error);
+        if (status != PRN_OK) {
+            return status;
+        }
+    }
     t->terms = *terms;
     t->terms.teacher = NULL; /* the caller's memory: not kept */
     if (terms->teacher != NULL) {
@@ -139,6 +145,7 @@ prn_status prn__trainer_set_terms(prn__trainer *t, const prn__trainer_terms *ter
             prn__compiled_bind(programs[i], "workspace", t->terms_workspace, 0);
             prn__compiled_bind(programs[i], "parameters", t->parameters, 0);
             prn__compiled_bind(programs[i], "gradients", t->gradients, 0);
+            prn__bind_scale_gradient(t, programs[i]);
             prn__compiled_bind(programs[i], "teacher_parameters", t->teacher, 0);
         }
     }
@@ -199,8 +206,8 @@ prn_status prn__trainer_batch_gradient(prn__trainer *t, const prn__batch *batch,
 {
     const prn_backend *backend = t->device.backend;
     const int64_t n = t->flat_elements;
-    prn_status status = PRN_OK;
-    if (t->kept_gradients == NULL) {
+    prn_status status = prn__trainer_make_whole(t, error);
+    if (status == PRN_OK && t->kept_gradients == NULL) {
         status = prn__buffer_create(&t->device, PRN_REAL, n, "a gradient aside", &t->kept_gradients, NULL, error);
     }
     if (status == PRN_OK) {

@@ -6,13 +6,15 @@
  *      embedding gradients and the gradient of logit_scale;
  *   3. each tower's backward pass: with several micro-batches, forward again (with activations), then backward, gradients adding up;
  *   4. optimizer, after the host has seen that loss and gradient norm are finite.
+ * With one micro-batch and nothing that needs the whole gradient (a penalty, a memory batch, a changed gradient), no vector of all gradients
+ * exists: each tower updates a parameter as soon as its gradient is complete (step_held; memory.c says when).
  *
  * The loss is (1/2n) sum_i [-log softmax_j(s I_i.T_j)_i] + the same with images and texts exchanged: every row's cross-entropy has
  * the weight 1/(2n), which is the seed of the derived backward pass; the loss itself is a dot product of rows and weights.
  * Memory of step 2 is tile * n, not n * n.
  *
- * Invariants: the order of all sums is a function of (n, configuration); nothing is allocated in a step; weights and moments
- * change only in the optimizer segment, which runs last.
+ * Invariants: the order of all sums is a function of (n, configuration); nothing is allocated in a step, except when its captions are longer
+ * than all before; weights and moments are either as before a step or as after it, or the trainer says that they are lost.
  */
 #include "train/trainer_internal.h"
 
@@ -24,88 +26,7 @@
 /* Elements of one tile of the similarity matrix when the caller does not choose: 16 MiB of fp32. */
 static const int64_t TILE_ELEMENTS = 4 << 20;
 
-/* ---- programs and buffers ---------------------------------------------------------------------------------------------- */
-
-prn_status prn__tower_init(prn__trainer *t, int is_text, int training, prn__compiled *tower, prn_error *error)
-{
-    const prn__tower_options options = {.max_items = t->micro, .training = training, .checkpoint = training && t->config.checkpoint};
-    prn__graph *graph;
-    prn_status status = is_text ? prn__model_text_tower(t->model, &options, &graph, error) : prn__model_image_tower(t->model, &options, &graph, error);
-    if (status == PRN_OK) {
-        status = prn__compiled_init(tower, graph, &t->device, error);
-    }
-    return status;
-}
-
-static prn_status programs_init(prn__trainer *t, const prn__model *model, prn_error *error)
-{
-    prn__graph *graph;
-    prn_status status;
-    if ((status = prn__tower_init(t, 0, 1, &t->image, error)) != PRN_OK || (status = prn__tower_init(t, 1, 1, &t->text, error)) != PRN_OK) {
-        return status;
-    }
-    if (t->is_split && ((status = prn__tower_init(t, 0, 0, &t->image_embed, error)) != PRN_OK ||
-                        (status = prn__tower_init(t, 1, 0, &t->text_embed, error)) != PRN_OK)) {
-        return status;
-    }
-    if ((status = prn__loss_graph(t, NULL, &graph, error)) != PRN_OK || (status = prn__compiled_init(&t->loss, graph, &t->device, error)) != PRN_OK ||
-        (status = prn__optimizer_graph(t, model, &graph, error)) != PRN_OK || (status = prn__compiled_init(&t->optimizer, graph, &t->device, error)) != PRN_OK ||
-        (status = prn__clear_graph(t, &graph, error)) != PRN_OK) {
-        return status;
-    }
-    return prn__compiled_init(&t->clear, graph, &t->device, error);
-}
-
-/* ---- memory -------------------------------------------------------------------------------------------------------------- */
-
-static int64_t larger(int64_t a, int64_t b)
-{
-    return a > b ? a : b;
-}
-
-static int64_t workspace_of(const prn__compiled *c)
-{
-    return c->program == NULL ? 0 : c->program->workspace_elements;
-}
-
-static prn_status buffers_init(prn__trainer *t, prn_error *error)
-{
-    const int64_t batch = t->config.batch, embeddings = batch * t->embed_dim;
-    /* One micro-batch keeps both towers' activations until the loss is known; several take turns on one workspace. */
-    const int64_t image = larger(workspace_of(&t->image), workspace_of(&t->image_embed)), text = larger(workspace_of(&t->text), workspace_of(&t->text_embed));
-    const struct {
-        prn_buffer **buffer;
-        prn_type type;
-        int64_t elements;
-        const char *purpose;
-    } wanted[] = {
-        {&t->parameters, PRN_REAL, t->flat_elements, "parameters"},
-        {&t->gradients, PRN_REAL, t->flat_elements, "gradients"},
-        {&t->m, PRN_REAL, t->flat_elements, "first moments"},
-        {&t->v, PRN_REAL, t->flat_elements, "second moments"},
-        {&t->images, PRN_U8, t->micro * t->image_bytes, "images"},
-        {&t->embeddings[0], PRN_REAL, embeddings, "image embeddings"},
-        {&t->embeddings[1], PRN_REAL, embeddings, "text embeddings"},
-        {&t->embedding_gradients[0], PRN_REAL, embeddings, "image embedding gradients"},
-        {&t->embedding_gradients[1], PRN_REAL, embeddings, "text embedding gradients"},
-        {&t->labels, PRN_I32, batch, "labels"},
-        {&t->row_weights, PRN_REAL, batch, "row weights"},
-        {&t->tile_losses, PRN_REAL, 2 * t->tile_count, "losses"},
-        {&t->hyper, PRN_REAL, PRN__HYPER_COUNT, "hyper-parameters"},
-        {&t->norm, PRN_REAL, 1, "gradient norm"},
-        {&t->tower_workspace, PRN_REAL, t->is_split ? larger(image, text) : image, "tower activations"},
-        {&t->text_workspace, PRN_REAL, t->is_split ? 0 : text, "text activations"},
-        {&t->small_workspace, PRN_REAL, larger(workspace_of(&t->loss), larger(workspace_of(&t->optimizer), workspace_of(&t->clear))), "loss tiles"},
-    };
-    for (size_t i = 0; i < sizeof wanted / sizeof wanted[0]; i++) {
-        prn_status status = prn__buffer_create(&t->device, wanted[i].type, wanted[i].elements, wanted[i].purpose, wanted[i].buffer, &t->memory_bytes, error);
-        if (status != PRN_OK) {
-            return prn_error_context(error, status, "training needs %lld more values for %s (a smaller micro_batch, or checkpointing, needs less)",
-                                     (long long)wanted[i].elements, wanted[i].purpose);
-        }
-    }
-    return PRN_OK;
-}
+/* ---- constants --------------------------------------------------------------------------------------------------------- */
 
 static prn_status constants_init(prn__trainer *t, prn_error *error)
 {
@@ -113,8 +34,9 @@ static prn_status constants_init(prn__trainer *t, prn_error *error)
     prn_status status;
     int32_t *labels = prn__alloc_array((size_t)batch, sizeof *labels);
     t->host_losses = prn__alloc_array((size_t)(2 * t->tile_count), sizeof *t->host_losses);
+    t->host_norms = prn__alloc_array(t->model->parameter_count, sizeof *t->host_norms);
     t->host_weights = prn__alloc_array((size_t)batch, sizeof *t->host_weights);
-    if (labels == NULL || t->host_losses == NULL || t->host_weights == NULL) {
+    if (labels == NULL || t->host_losses == NULL || t->host_norms == NULL || t->host_weights == NULL) {
         prn__free(labels);
         return prn_error_set(error, PRN_NO_MEMORY, "no memory for the loss of %lld samples", (long long)batch);
     }
@@ -124,31 +46,6 @@ static prn_status constants_init(prn__trainer *t, prn_error *error)
     status = t->device.backend->buffer_write(t->device.instance, t->labels, 0, PRN_HOST_I32, labels, batch, error);
     prn__free(labels);
     return status;
-}
-
-static void bindings_init(prn__trainer *t)
-{
-    prn__compiled *const towers[4] = {&t->image, &t->text, &t->image_embed, &t->text_embed};
-    prn__compiled *const others[3] = {&t->loss, &t->optimizer, &t->clear};
-    for (int i = 0; i < 4; i++) {
-        if (towers[i]->program != NULL) {
-            prn__compiled_bind(towers[i], "workspace", i == 1 && !t->is_split ? t->text_workspace : t->tower_workspace, 0);
-            prn__compiled_bind(towers[i], "parameters", t->parameters, 0);
-            prn__compiled_bind(towers[i], "gradients", t->gradients, 0);
-            prn__compiled_bind(towers[i], "images", t->images, 0);
-        }
-    }
-    for (int i = 0; i < 3; i++) {
-        prn__compiled_bind(others[i], "workspace", t->small_workspace, 0);
-        prn__compiled_bind(others[i], "parameters", t->parameters, 0);
-        prn__compiled_bind(others[i], "gradients", t->gradients, 0);
-    }
-    prn__compiled_bind(&t->optimizer, "m", t->m, 0);
-    prn__compiled_bind(&t->optimizer, "v", t->v, 0);
-    prn__compiled_bind(&t->optimizer, "hyper", t->hyper, 0);
-    prn__compiled_bind(&t->optimizer, "norm", t->norm, 0);
-    prn__compiled_bind(&t->clear, "image_gradients", t->embedding_gradients[0], 0);
-    prn__compiled_bind(&t->clear, "text_gradients", t->embedding_gradients[1], 0);
 }
 
 /* ---- life ---------------------------------------------------------------------------------------------------------------- */
@@ -212,6 +109,7 @@ prn_status prn__trainer_create(const prn__model *model, const prn__device *devic
     t->config = *config;
     t->micro = config->micro_batch > 0 ? config->micro_batch : config->batch;
     t->is_split = t->micro < config->batch;
+    t->is_held = !t->is_split && !config->keep_all;
     t->tile = config->loss_tile > 0 ? config->loss_tile : TILE_ELEMENTS / config->batch;
     t->tile = t->tile < 1 ? 1 : t->tile > config->batch ? config->batch : t->tile;
     t->tile_count = (config->batch + t->tile - 1) / t->tile;
@@ -219,13 +117,13 @@ prn_status prn__trainer_create(const prn__model *model, const prn__device *devic
     t->embed_dim = model->config.embed_dim;
     t->flat_elements = model->flat_elements;
     t->logit_scale_offset = model->logit_scale_offset;
-    if ((status = programs_init(t, model, error)) != PRN_OK ||
+    if ((status = prn__programs_init(t, error)) != PRN_OK ||
         (status = prn__texts_init(&t->texts, model, &t->device, t->micro, &t->memory_bytes, error)) != PRN_OK ||
-        (status = buffers_init(t, error)) != PRN_OK || (status = constants_init(t, error)) != PRN_OK || (status = find_width(t, error)) != PRN_OK) {
+        (status = prn__buffers_init(t, error)) != PRN_OK || (status = constants_init(t, error)) != PRN_OK || (status = find_width(t, error)) != PRN_OK) {
         prn__trainer_destroy(t);
         return status;
     }
-    bindings_init(t);
+    prn__bindings_init(t);
     prn__vectors_init(t);
     *result = t;
     return PRN_OK;
@@ -241,8 +139,8 @@ void prn__trainer_destroy(prn__trainer *t)
     prn__vectors_fini(t);
     prn__compiled *const programs[] = {&t->image_embed, &t->text_embed, &t->image, &t->text, &t->loss, &t->optimizer, &t->clear};
     prn_buffer *const buffers[] = {t->parameters, t->gradients, t->m, t->v, t->images, t->embeddings[0], t->embeddings[1], t->embedding_gradients[0],
-                                   t->embedding_gradients[1], t->labels, t->row_weights, t->tile_losses, t->hyper, t->norm, t->tower_workspace,
-                                   t->text_workspace, t->small_workspace};
+                                   t->embedding_gradients[1], t->labels, t->row_weights, t->tile_losses, t->hyper, t->norms, t->scale_gradient,
+                                   t->tower_workspace, t->text_workspace, t->small_workspace};
     for (size_t i = 0; i < sizeof programs / sizeof programs[0]; i++) {
         prn__compiled_fini(programs[i]);
     }
@@ -251,6 +149,7 @@ void prn__trainer_destroy(prn__trainer *t)
         prn__buffer_destroy(&t->device, buffers[i]);
     }
     prn__free(t->host_losses);
+    prn__free(t->host_norms);
     prn__free(t->host_weights);
     prn__free(t);
 }
@@ -315,8 +214,8 @@ static prn_status loss_run(prn__trainer *t, prn__compiled *loss, int64_t n, int6
     return status;
 }
 
-/* Gradients added to the device's; the loss itself is still on the device, in `tiles` parts. */
-static prn_status accumulate(prn__trainer *t, const prn__batch *batch, prn__compiled *loss, int64_t *tiles, prn_error *error)
+/* Both towers forward, and the loss with the gradients by the embeddings; the loss itself is still on the device, in `tiles` parts. */
+static prn_status forward(prn__trainer *t, const prn__batch *batch, prn__compiled *loss, int64_t *tiles, prn_error *error)
 {
     const int64_t n = batch->count;
     prn__compiled *const training[2] = {&t->image, &t->text}, *const embed[2] = {&t->image_embed, &t->text_embed};
@@ -326,7 +225,8 @@ static prn_status accumulate(prn__trainer *t, const prn__batch *batch, prn__comp
         return prn_error_set(error, PRN_INVALID, "the batch has %lld samples; this trainer takes 2 to %lld", (long long)n, (long long)t->config.batch);
     }
     prn__compiled_set(&t->clear, "M", n);
-    if ((status = prn__compiled_run(&t->clear, "embeddings", error)) != PRN_OK || (status = prn__teacher_embed(t, batch, loss, error)) != PRN_OK) {
+    if ((status = prn__text_fit(t, batch, error)) != PRN_OK || (status = prn__compiled_run(&t->clear, "embeddings", error)) != PRN_OK ||
+        (status = prn__teacher_embed(t, batch, loss, error)) != PRN_OK) {
         return status;
     }
     /* A batch that fits one micro-batch of a split trainer still takes turns on the one workspace, so it runs forward twice too. */
@@ -342,7 +242,15 @@ static prn_status accumulate(prn__trainer *t, const prn__batch *batch, prn__comp
             }
         }
     }
-    status = loss_run(t, loss, n, tiles, error);
+    return loss_run(t, loss, n, tiles, error);
+}
+
+/* What `forward` has begun: the parameters' gradients, added to the device's, or used up at once where the towers hold them. */
+static prn_status backward(prn__trainer *t, const prn__batch *batch, prn_error *error)
+{
+    const int64_t n = batch->count;
+    prn__compiled *const training[2] = {&t->image, &t->text};
+    prn_status status = PRN_OK;
     for (int side = 0; side < 2 && status == PRN_OK; side++) {
         for (int64_t first = 0; first < n && status == PRN_OK; first += t->micro) {
             if (t->is_split) {
@@ -378,7 +286,10 @@ prn_status prn__gradients_clear(prn__trainer *t, prn_error *error)
 prn_status prn__gradients_add(prn__trainer *t, const prn__batch *batch, prn__compiled *loss, double *value, prn_error *error)
 {
     int64_t tiles = 0;
-    prn_status status = accumulate(t, batch, loss, &tiles, error);
+    prn_status status = forward(t, batch, loss, &tiles, error);
+    if (status == PRN_OK) {
+        status = backward(t, batch, error);
+    }
     return status == PRN_OK ? loss_read(t, tiles, value, error) : status;
 }
 
@@ -409,39 +320,128 @@ prn_status prn__trainer_step(prn__trainer *t, const prn__batch *batch, double le
     return prn__trainer_step_with(t, batch, NULL, learning_rate, result, error);
 }
 
+static prn_status not_finite(const prn__trainer *t, const char *what, double value, const char *rest, prn_error *error)
+{
+    return prn_error_set(error, PRN_NUMERIC, "update %lld: the %s is %g; %s; lower the learning rate or clip the gradient", (long long)t->updates + 1, what,
+                         value, rest);
+}
+
+/* Squares of the norms of the parameters' gradients, added in the model's order. */
+static prn_status norm_read(prn__trainer *t, double *norm, prn_error *error)
+{
+    const int64_t count = (int64_t)t->model->parameter_count;
+    double squared = 0;
+    prn_status status = prn__compiled_run(&t->optimizer, "norm", error);
+    if (status == PRN_OK) {
+        status = t->device.backend->buffer_read(t->device.instance, t->norms, 0, PRN_HOST_F64, t->host_norms, count, error);
+    }
+    for (int64_t i = 0; i < count && status == PRN_OK; i++) {
+        squared += t->host_norms[i];
+    }
+    *norm = sqrt(squared);
+    return status;
+}
+
+static prn_status hyper_write(prn__trainer *t, double learning_rate, double scale, prn_error *error)
+{
+    const prn__optimizer_config *o = &t->config.optimizer;
+    const double next = (double)(t->updates + 1);
+    double hyper[PRN__HYPER_COUNT] = {learning_rate, 1 / (1 - pow(o->beta1, next)), 1 / (1 - pow(o->beta2, next)), scale};
+    return t->device.backend->buffer_write(t->device.instance, t->hyper, 0, PRN_HOST_F64, hyper, PRN__HYPER_COUNT, error);
+}
+
+static double clip_scale(const prn__trainer *t, double norm)
+{
+    const double most = t->config.optimizer.clip_norm;
+    return most > 0 && norm > most ? most / (norm + 1e-6) : 1; /* as PyTorch's clip_grad_norm_ */
+}
+
+/* The whole gradient first, then the update. */
+static prn_status step_whole(prn__trainer *t, const prn__batch *batch, const prn__batch *memory, double learning_rate, double *loss, double *norm,
+                             prn_error *error)
+{
+    prn_status status = step_gradients(t, batch, memory, loss, error);
+    if (status != PRN_OK ||
+        (isfinite(*loss) && t->terms.change_gradient != NULL && (status = t->terms.change_gradient(t->terms.context, error)) != PRN_OK) ||
+        (status = norm_read(t, norm, error)) != PRN_OK) {
+        return status;
+    }
+    if (!isfinite(*loss) || !isfinite(*norm)) {
+        return prn_error_set(error, PRN_NUMERIC,
+                             "update %lld: the loss is %g and the gradient norm %g; the weights are as before it; lower the learning rate or clip the gradient",
+                             (long long)t->updates + 1, *loss, *norm);
+    }
+    if ((status = hyper_write(t, learning_rate, clip_scale(t, *norm), error)) == PRN_OK) {
+        status = prn__compiled_run(&t->optimizer, "update", error);
+    }
+    return status;
+}
+
+/* The towers update their own parameters, while they run backward or, to clip, after the norm is known. The results are those of
+ * `step_whole`: a parameter is updated after everything that reads it. */
+static prn_status step_held(prn__trainer *t, const prn__batch *batch, double learning_rate, double *loss, double *norm, prn_error *error)
+{
+    const int is_late = prn__updates_late(t);
+    int64_t tiles = 0;
+    prn_status status;
+    if ((status = prn__gradients_clear(t, error)) != PRN_OK ||
+        (status = forward(t, batch, t->terms_loss.program != NULL ? &t->terms_loss : &t->loss, &tiles, error)) != PRN_OK ||
+        (status = loss_read(t, tiles, loss, error)) != PRN_OK) {
+        return status;
+    }
+    if (!isfinite(*loss)) {
+        return not_finite(t, "loss", *loss, "the weights are as before it", error);
+    }
+    if ((status = hyper_write(t, learning_rate, 1, error)) != PRN_OK) {
+        return status;
+    }
+    t->is_spoiled = !is_late; /* until all is done */
+    if ((status = backward(t, batch, error)) != PRN_OK || (status = norm_read(t, norm, error)) != PRN_OK) {
+        return status;
+    }
+    if (!isfinite(*norm)) {
+        return not_finite(t, "gradient norm", *norm, is_late ? "the weights are as before it" : "the weights in memory are lost, those that were saved are not",
+                          error);
+    }
+    if (is_late) {
+        if ((status = hyper_write(t, learning_rate, clip_scale(t, *norm), error)) != PRN_OK) {
+            return status;
+        }
+        t->is_spoiled = 1;
+        if ((status = prn__compiled_run(&t->image, "update", error)) != PRN_OK || (status = prn__compiled_run(&t->text, "update", error)) != PRN_OK) {
+            return status;
+        }
+    }
+    if ((status = prn__compiled_run(&t->optimizer, "update", error)) == PRN_OK) {
+        t->is_spoiled = 0;
+    }
+    return status;
+}
+
+static prn_status check_state(const prn__trainer *t, prn_error *error)
+{
+    return t->is_spoiled ? prn_error_set(error, PRN_NUMERIC, "update %lld failed half-way, so these weights are no model; load the last saved state",
+                                         (long long)t->updates + 1)
+                         : PRN_OK;
+}
+
 prn_status prn__trainer_step_with(prn__trainer *t, const prn__batch *batch, const prn__batch *memory, double learning_rate, prn__step_result *result,
                                   prn_error *error)
 {
-    const prn__optimizer_config *o = &t->config.optimizer;
-    const double begin = prn__now_s(), next = (double)(t->updates + 1);
-    double loss = 0, squared, norm, scale = 1, hyper[PRN__HYPER_COUNT] = {0}, logit_scale;
+    const double begin = prn__now_s();
+    double loss = 0, norm = 0, logit_scale;
     prn_status status;
 
     if (!isfinite(learning_rate) || learning_rate < 0) {
         return prn_error_set(error, PRN_INVALID, "the learning rate of update %lld is %g; it must be a number of at least 0", (long long)t->updates + 1,
                              learning_rate);
     }
-    if ((status = step_gradients(t, batch, memory, &loss, error)) != PRN_OK ||
-        (isfinite(loss) && t->terms.change_gradient != NULL && (status = t->terms.change_gradient(t->terms.context, error)) != PRN_OK) ||
-        (status = prn__compiled_run(&t->optimizer, "norm", error)) != PRN_OK ||
-        (status = t->device.backend->buffer_read(t->device.instance, t->norm, 0, PRN_HOST_F64, &squared, 1, error)) != PRN_OK) {
+    if ((status = check_state(t, error)) != PRN_OK) {
         return status;
     }
-    norm = sqrt(squared);
-    if (!isfinite(loss) || !isfinite(norm)) {
-        return prn_error_set(error, PRN_NUMERIC,
-                             "update %lld: the loss is %g and the gradient norm %g; the weights are as before it; lower the learning rate or clip the gradient",
-                             (long long)t->updates + 1, loss, norm);
-    }
-    if (o->clip_norm > 0 && norm > o->clip_norm) {
-        scale = o->clip_norm / (norm + 1e-6); /* as PyTorch's clip_grad_norm_ */
-    }
-    hyper[0] = learning_rate;
-    hyper[1] = 1 / (1 - pow(o->beta1, next));
-    hyper[2] = 1 / (1 - pow(o->beta2, next));
-    hyper[3] = scale;
-    if ((status = t->device.backend->buffer_write(t->device.instance, t->hyper, 0, PRN_HOST_F64, hyper, PRN__HYPER_COUNT, error)) != PRN_OK ||
-        (status = prn__compiled_run(&t->optimizer, "update", error)) != PRN_OK) {
+    t->has_moments = 1;
+    status = t->is_held ? step_held(t, batch, learning_rate, &loss, &norm, error) : step_whole(t, batch, memory, learning_rate, &loss, &norm, error);
+    if (status != PRN_OK) {
         return status;
     }
     t->updates++;
@@ -464,6 +464,9 @@ prn_status prn__trainer_gradients_with(prn__trainer *t, const prn__batch *batch,
 {
     prn_status status;
     *loss = 0;
+    if ((status = prn__trainer_make_whole(t, error)) != PRN_OK || (status = check_state(t, error)) != PRN_OK) {
+        return status;
+    }
     status = step_gradients(t, batch, memory, loss, error);
     if (status == PRN_OK && gradients != NULL) {
         status = t->device.backend->buffer_read(t->device.instance, t->gradients, 0, PRN_HOST_F64, gradients, t->flat_elements, error);
@@ -477,7 +480,7 @@ prn_status prn__trainer_get_state(prn__trainer *t, float *weights, float *m, flo
 {
     prn_buffer *const buffers[3] = {t->parameters, t->m, t->v};
     float *const targets[3] = {weights, m, v};
-    prn_status status = PRN_OK;
+    prn_status status = check_state(t, error);
     for (int i = 0; i < 3 && status == PRN_OK; i++) {
         if (targets[i] != NULL) {
             status = t->device.backend->buffer_read(t->device.instance, buffers[i], 0, PRN_HOST_F32, targets[i], t->flat_elements, error);
@@ -489,30 +492,42 @@ prn_status prn__trainer_get_state(prn__trainer *t, float *weights, float *m, flo
     return status;
 }
 
+static prn_status write_zeros(prn__trainer *t, prn_buffer *buffer, prn_error *error)
+{
+    static const float zeros[1 << 12] = {0}; /* a piece at a time: a whole vector of them would be a fifth of all memory */
+    const int64_t piece = (int64_t)(sizeof zeros / sizeof zeros[0]);
+    prn_status status = PRN_OK;
+    for (int64_t first = 0; first < t->flat_elements && status == PRN_OK; first += piece) {
+        const int64_t count = t->flat_elements - first < piece ? t->flat_elements - first : piece;
+        status = t->device.backend->buffer_write(t->device.instance, buffer, first, PRN_HOST_F32, zeros, count, error);
+    }
+    return status;
+}
+
+static prn_status set_updates(prn__trainer *t, prn_status status, int64_t updates)
+{
+    t->is_spoiled = status != PRN_OK;
+    t->updates = status == PRN_OK ? updates : t->updates;
+    return status;
+}
+
 prn_status prn__trainer_set_state(prn__trainer *t, const float *weights, const float *m, const float *v, int64_t updates, prn_error *error)
 {
     prn_buffer *const buffers[3] = {t->parameters, t->m, t->v};
     const float *const sources[3] = {weights, m, v};
     prn_status status = PRN_OK;
-    float *zeros = NULL;
     if (updates < 0 || weights == NULL) {
         return prn_error_set(error, PRN_INVALID, "a trainer's state needs weights and a number of updates of at least 0");
     }
-    if (m == NULL || v == NULL) {
-        zeros = prn__alloc_array((size_t)t->flat_elements, sizeof *zeros);
-        if (zeros == NULL) {
-            return prn_error_set(error, PRN_NO_MEMORY, "no memory to reset the optimizer");
-        }
-    }
     for (int i = 0; i < 3 && status == PRN_OK; i++) {
-        status = t->device.backend->buffer_write(t->device.instance, buffers[i], 0, PRN_HOST_F32, sources[i] != NULL ? sources[i] : zeros, t->flat_elements,
-                                                 error);
+        if (sources[i] == NULL && !t->has_moments) {
+            continue; /* zeros since they were made, and their pages not even touched */
+        }
+        status = sources[i] == NULL ? write_zeros(t, buffers[i], error)
+                                    : t->device.backend->buffer_write(t->device.instance, buffers[i], 0, PRN_HOST_F32, sources[i], t->flat_elements, error);
     }
-    if (status == PRN_OK) {
-        t->updates = updates;
-    }
-    prn__free(zeros);
-    return status;
+    t->has_moments |= m != NULL || v != NULL;
+    return set_updates(t, status, updates);
 }
 
 int prn__trainer_is_wide(const prn__trainer *t)
@@ -524,7 +539,7 @@ prn_status prn__trainer_get_wide(prn__trainer *t, double *weights, double *m, do
 {
     prn_buffer *const buffers[3] = {t->parameters, t->m, t->v};
     double *const targets[3] = {weights, m, v};
-    prn_status status = PRN_OK;
+    prn_status status = check_state(t, error);
     for (int i = 0; i < 3 && status == PRN_OK; i++) {
         status = t->device.backend->buffer_read(t->device.instance, buffers[i], 0, PRN_HOST_F64, targets[i], t->flat_elements, error);
     }
@@ -538,12 +553,13 @@ prn_status prn__trainer_set_wide(prn__trainer *t, const double *weights, const d
 {
     prn_buffer *const buffers[3] = {t->parameters, t->m, t->v};
     const double *const sources[3] = {weights, m, v};
-    prn_status status = updates >= 0 ? PRN_OK : prn_error_set(error, PRN_INVALID, "a trainer's state needs a number of updates of at least 0");
+    prn_status status = PRN_OK;
+    if (updates < 0) {
+        return prn_error_set(error, PRN_INVALID, "a trainer's state needs a number of updates of at least 0");
+    }
     for (int i = 0; i < 3 && status == PRN_OK; i++) {
         status = t->device.backend->buffer_write(t->device.instance, buffers[i], 0, PRN_HOST_F64, sources[i], t->flat_elements, error);
     }
-    if (status == PRN_OK) {
-        t->updates = updates;
-    }
-    return status;
+    t->has_moments = 1;
+    return set_updates(t, status, updates);
 }

@@ -3,7 +3,7 @@
  * A step is several programs: image forward, text forward, contrastive loss (forward and backward on embeddings, in row
  * tiles), each tower's backward, optimizer. With more than one micro-batch, embeddings of the whole batch come first; then each
  * micro-batch is run forward again and backward with its rows of the embedding gradients: exact, not approximate.
- * Invariants: nothing is allocated inside a step; same weights, batch and options give the same bytes whatever the thread count.
+ * Invariants: nothing is allocated inside a step, except when its captions are longer than all before; same weights, batch and options give the same bytes whatever the thread count.
  */
 #ifndef PRN_TRAIN_TRAINER_H
 #define PRN_TRAIN_TRAINER_H
@@ -24,6 +24,7 @@ typedef struct prn__trainer_config {
     int64_t micro_batch; /* samples a forward/backward; 0: the whole batch */
     int checkpoint;      /* activation checkpointing */
     int64_t loss_tile;   /* rows of the similarity matrix at a time; 0: chosen */
+    int keep_all;        /* 1: all gradients, and all that the backward pass reads, are kept: fewer operations for more memory; the same results */
     prn__optimizer_config optimizer;
 } prn__trainer_config;
 
@@ -40,7 +41,8 @@ prn_status prn__trainer_create(const prn__model *model, const prn__device *devic
                                prn__trainer **trainer, prn_error *error);
 void prn__trainer_destroy(prn__trainer *trainer);
 /* One optimizer step. `batch->count` may be any number in [2, config.batch]. A loss that is not finite is PRN_NUMERIC and
- * leaves the weights as they were. */
+ * leaves the weights as they were; so does a gradient that is not, unless updates are made while it is computed (one micro-batch, no clipping,
+ * no keep_all, no terms that need the gradient): then the state is lost, and refused, until one is set again. */
 prn_status prn__trainer_step(prn__trainer *trainer, const prn__batch *batch, double learning_rate, prn__step_result *result, prn_error *error);
 /* Loss and gradients only, no update, no change_gradient: for tests. gradients: (flat_elements), or NULL. */
 prn_status prn__trainer_gradients(prn__trainer *trainer, const prn__batch *batch, double *loss, double *gradients, prn_error *error);
@@ -78,6 +80,8 @@ void prn__trainer_drop_vectors(prn__trainer *trainer);
 prn_status prn__trainer_get_state(prn__trainer *trainer, float *weights, float *m, float *v, int64_t *updates, prn_error *error);
 /* m and v NULL: zeros. */
 prn_status prn__trainer_set_state(prn__trainer *trainer, const float *weights, const float *m, const float *v, int64_t updates, prn_error *error);
+/* 1 while no vector of all gradients exists (see keep_all); ends, for good, with the first call that needs it. */
+int prn__trainer_is_held(const prn__trainer *trainer);
 /* 1 when the device keeps weights in more than fp32, as `reference` does: then only the wide state goes on exactly. */
 int prn__trainer_is_wide(const prn__trainer *trainer);
 /* As get_state and set_state, with nothing rounded; all three are needed. */

@@ -35,22 +35,30 @@ struct prn__trainer {
     prn__compiled image_embed, text_embed; /* forward only; absent with one micro-batch and no teacher */
     prn__compiled image, text, loss, optimizer, clear;
     prn__texts texts;
-    prn_buffer *parameters, *gradients, *m, *v;
+    prn_buffer *parameters, *gradients, *m, *v; /* gradients: NULL where is_held */
     prn_buffer *images;                                /* (micro,S,S,3) */
     prn_buffer *embeddings[2], *embedding_gradients[2]; /* images, texts: (batch,E) */
     prn_buffer *labels, *row_weights;                  /* (batch) */
     prn_buffer *tile_losses;                           /* (2 * tile_count) */
-    prn_buffer *hyper, *norm;
+    prn_buffer *hyper, *norms;                         /* norms: (parameter_count) squares, of each parameter's gradient */
+    prn_buffer *scale_gradient;                        /* (1) of logit_scale, where there is no `gradients` */
     prn_buffer *tower_workspace, *text_workspace, *small_workspace;
+    int64_t tower_elements, text_elements, small_elements; /* of the workspaces */
+    int64_t text_rows;    /* that the text programs are planned for: as many as some micro-batch so far had, and a little more */
     double *host_losses;  /* (2 * tile_count) */
+    double *host_norms;   /* (parameter_count) */
     float *host_weights;  /* (batch) */
     int is_split; /* more than one micro-batch is possible */
+    int is_held;  /* the towers hold their gradients and update their parameters; `gradients` is NULL */
+    int has_moments; /* m and v may hold anything but the zeros that they were made of */
+    int is_spoiled; /* an update ended half-way */
     int is_wide;  /* the device keeps more than fp32 */
 
     /* terms.c: what a strategy adds; zeros without one */
     prn__trainer_terms terms;
     prn__compiled terms_loss, memory_loss, penalty;
     prn_buffer *teacher, *teacher_embeddings[2], *teacher_workspace; /* (flat), (batch,E) */
+    int64_t teacher_elements; /* of its workspace */
     prn_buffer *terms_workspace, *scalars; /* scalars: a one, and the penalty's value */
     prn_buffer *kept_gradients; /* (flat) while another gradient is taken; made when first needed */
 
@@ -71,8 +79,20 @@ prn_status prn__optimizer_graph(const prn__trainer *trainer, const prn__model *m
 prn_status prn__clear_graph(const prn__trainer *trainer, prn__graph **graph, prn_error *error);
 prn_status prn__vectors_graph(prn__graph **graph, prn_error *error);
 
-/* ---- trainer.c ---- */
+/* ---- memory.c ---- */
+prn_status prn__programs_init(prn__trainer *trainer, prn_error *error);
+prn_status prn__buffers_init(prn__trainer *trainer, prn_error *error);
+void prn__bindings_init(prn__trainer *trainer);
+void prn__bind_scale_gradient(const prn__trainer *trainer, prn__compiled *loss);
+/* Ends is_held, for good: from here on there is a vector of all gradients. */
+prn_status prn__trainer_make_whole(prn__trainer *trainer, prn_error *error);
+/* Whether towers that hold their gradients update in a segment of their own. */
+int prn__updates_late(const prn__trainer *trainer);
+/* Plans the text programs again when a micro-batch of `batch` has more rows than all before. */
+prn_status prn__text_fit(prn__trainer *trainer, const prn__batch *batch, prn_error *error);
 prn_status prn__tower_init(prn__trainer *trainer, int is_text, int training, prn__compiled *tower, prn_error *error);
+
+/* ---- trainer.c ---- */
 /* Writes items [first, first + count) of one side to the device and readies `tower` for them. */
 prn_status prn__tower_fill(prn__trainer *trainer, const prn__batch *batch, int side, int64_t first, int64_t count, prn__compiled *tower, prn_error *error);
 prn_status prn__gradients_clear(prn__trainer *trainer, prn_error *error);

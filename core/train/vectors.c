@@ -5,6 +5,8 @@
 #include "base/memory.h"
 #include "train/trainer_internal.h"
 
+enum { PRN__MODEL_ALIGNMENT = 16 }; /* elements: model.h */
+
 static prn_status make_program(prn__trainer *t, prn_error *error)
 {
     prn__graph *graph;
@@ -70,9 +72,26 @@ static prn_status vector_create(void *self, prn_vector **result, prn_error *erro
     return PRN_OK;
 }
 
+/* Zeros behind each tensor, up to where the next one may start. All other operations leave zeros there, and files have no room for them:
+ * weights that went through one would not be those that did not. */
+static prn_status clear_gaps(prn__trainer *t, const prn_vector *y, prn_error *error)
+{
+    static const double zeros[PRN__MODEL_ALIGNMENT];
+    prn_status status = PRN_OK;
+    for (size_t i = 0; i < t->model->parameter_count && status == PRN_OK; i++) {
+        const prn__parameter *parameter = &t->model->parameters[i];
+        const int64_t end = parameter->offset + parameter->elements;
+        int64_t gap = (PRN__MODEL_ALIGNMENT - end % PRN__MODEL_ALIGNMENT) % PRN__MODEL_ALIGNMENT;
+        gap = end + gap > t->flat_elements ? t->flat_elements - end : gap;
+        status = gap > 0 ? t->device.backend->buffer_write(t->device.instance, y->buffer, end, PRN_HOST_F64, zeros, gap, error) : PRN_OK;
+    }
+    return status;
+}
+
 static prn_status vector_fill(void *self, prn_vector *y, double value, prn_error *error)
 {
-    return run(self, "fill", y, NULL, NULL, value, 0, error);
+    prn_status status = run(self, "fill", y, NULL, NULL, value, 0, error);
+    return status == PRN_OK && value != 0 ? clear_gaps(self, y, error) : status;
 }
 
 static prn_status vector_axpby(void *self, prn_vector *y, double alpha, const prn_vector *a, double beta, const prn_vector *b, prn_error *error)
@@ -109,7 +128,8 @@ static prn_status vector_read(void *self, const prn_vector *vector, float *targe
 static prn_status vector_write(void *self, prn_vector *vector, const float *source, prn_error *error)
 {
     prn__trainer *t = self;
-    return t->device.backend->buffer_write(t->device.instance, vector->buffer, 0, PRN_HOST_F32, source, t->flat_elements, error);
+    prn_status status = t->device.backend->buffer_write(t->device.instance, vector->buffer, 0, PRN_HOST_F32, source, t->flat_elements, error);
+    return status == PRN_OK ? clear_gaps(t, vector, error) : status;
 }
 
 void prn__vectors_init(prn__trainer *t)

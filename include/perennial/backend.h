@@ -89,6 +89,8 @@ typedef struct prn_backend {
     /* Stated error bound of one operation on this backend against fp64: |got - want| <= absolute + relative * scale,
      * where scale is the largest magnitude in the wanted tensor. [any] */
     void (*error_bound)(uint32_t kind, double *absolute, double *relative);
+    /* The same of an opened instance, where its options change the bound (a working precision); NULL: error_bound holds. [orchestrator] */
+    void (*instance_error_bound)(prn_backend_instance *instance, uint32_t kind, double *absolute, double *relative);
 } prn_backend;
 
 #ifdef __cplusplus

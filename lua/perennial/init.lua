@@ -33,7 +33,12 @@ local p = {
 
   evaluate = host.table("evaluate", "evaluate"), -- p.evaluate { sets = {"..."}, recall = {1, 5, 10} }
 
-  strategy = host.strategy,                      -- p.strategy "name" { ... }: when a name is no Lua word
+  grid     = host.grid,                          -- peak = p.grid { 1e-4, 3e-4 }: the recipe runs once with each value
+  seeds    = host.seeds,                         -- seed = p.seeds(3): with seeds 1, 2, 3, and scores are averaged over them
+  sweep    = host.table("sweep", "sweep"),       -- sweep = p.sweep { criterion = "backward", on = "..." }
+
+  strategy = host.strategy,                      -- p.strategy "name" { ... }: when a name is no Lua word; p.strategy { label = "...",
+                                                 -- plan = function(step, line, options) ... end }: one of the recipe's own
   backend  = host.backend,                       -- p.backend "cpu" { ... }
 }
 

@@ -295,12 +295,34 @@ static void differences(net *n, int32_t s, const double *got, const double *befo
 
 typedef void (*builder)(net *);
 
-static void net_build(net *n, builder build, int accumulate, int checkpoint, const char *what)
+enum { CHECKPOINTED = 1, RECOMPUTED = 2, HELD = 4 }; /* forms of one backward pass */
+
+/* A gradient of the workspace goes where it would have been added; then both it and the parameter are overwritten, which nothing may notice. */
+static void use_up(void *context, prn__graph *graph, int32_t parameter, int32_t gradient)
+{
+    const net *n = context;
+    const prn_tensor p = *prn__graph_tensor(graph, parameter);
+    char name[96];
+    int32_t spoil[PRN_OP_MAX_OUTPUTS] = {gradient, NONE, NONE};
+    const int32_t nothing[PRN_OP_MAX_INPUTS] = {NONE, NONE, NONE, NONE, NONE};
+    const prn_op_attrs attrs = {.alpha = 1e30};
+    (void)snprintf(name, sizeof name, "used %s", p.name);
+    const int32_t into = prn__graph_bound(graph, name, n->gradients, p.offset, p.rank, p.dim);
+    (void)prn__graph_axpby(graph, name, 1, gradient, 1, into, into);
+    (void)prn__graph_op(graph, PRN_OP_FILL, nothing, spoil, 0, &attrs, "spoiled gradient");
+    spoil[0] = parameter;
+    (void)prn__graph_op(graph, PRN_OP_FILL, nothing, spoil, 0, &attrs, "spoiled parameter");
+}
+
+static void net_build(net *n, builder build, int accumulate, int form, const char *what)
 {
     prn_error error = PRN_ERROR_INIT;
+    const prn__derive_options options = {.checkpoint = (form & CHECKPOINTED) != 0, .recompute = (form & RECOMPUTED) != 0,
+                                         .complete = form & HELD ? use_up : NULL, .context = n};
     net_begin(n, accumulate);
     build(n);
-    if (prn__graph_derive(n->g, "backward", n->seeds, n->seed_count, n->targets, n->target_count, n->parameters, n->gradients, checkpoint, &error) != PRN_OK) {
+    if (prn__graph_derive_with(n->g, "backward", n->seeds, n->seed_count, n->targets, n->target_count, n->parameters,
+                               form & HELD ? PRN_SLOT_WORKSPACE : n->gradients, &options, &error) != PRN_OK) {
         fail_msg("%s: %s", what, error.message);
     }
     net_ready(n, what);
@@ -342,6 +364,30 @@ static void same_bits(const net *n, const gradients *a, const gradients *b, cons
     }
 }
 
+/* Every other form of the backward pass against the plain one; sums that are added up elsewhere first may round otherwise. */
+static void other_forms(const net *plain, const gradients *want, builder build, int accumulate, const char *what)
+{
+    for (int form = RECOMPUTED; form <= (CHECKPOINTED | RECOMPUTED | HELD); form++) {
+        net other;
+        net_build(&other, build, accumulate, form, what);
+        gradients got = gradients_of(&other);
+        if (form & HELD) {
+            for (uint32_t s = 0; s < plain->program->slot_count; s++) {
+                for (int64_t i = 0; want->slot[s] != NULL && i < plain->size[s]; i++) {
+                    if (!(fabs(got.slot[s][i] - want->slot[s][i]) <= 1e-9 * (1 + fabs(want->slot[s][i])))) {
+                        fail_msg("%s, form %d: slot '%s', element %lld is %.12g, not %.12g", what, form, plain->program->slots[s].name, (long long)i,
+                                 got.slot[s][i], want->slot[s][i]);
+                    }
+                }
+            }
+        } else {
+            same_bits(plain, want, &got, what, form == RECOMPUTED ? "with cheap operations computed again" : "with checkpointing and recomputation");
+        }
+        gradients_free(&got);
+        net_end(&other);
+    }
+}
+
 /* Workspace elements of the plain and of the checkpointed form. */
 static void examine(const char *what, builder build, int64_t step, int64_t workspace[2])
 {
@@ -365,6 +411,7 @@ static void examine(const char *what, builder build, int64_t step, int64_t works
             workspace[1] = checkpointed.program->workspace_elements;
         }
         gradients_free(&again);
+        other_forms(&plain, &g, build, accumulate, what);
         gradients_free(&g);
         net_end(&checkpointed);
         net_end(&plain);
@@ -610,6 +657,11 @@ static void test_checkpointing(void **state)
     examine("twelve blocks", twelve_blocks, 997, workspace);
     print_message("12 blocks: workspace %lld elements, checkpointed %lld; the same gradients bit for bit\n", (long long)workspace[0], (long long)workspace[1]);
     assert_true(workspace[1] * 3 < workspace[0]);
+    net recomputed;
+    net_build(&recomputed, twelve_blocks, 0, RECOMPUTED, "twelve blocks");
+    print_message("12 blocks: workspace %lld elements with cheap operations computed again\n", (long long)recomputed.program->workspace_elements);
+    assert_true(recomputed.program->workspace_elements * 10 < workspace[0] * 8);
+    net_end(&recomputed);
 }
 
 /* The gradient of a tensor on the way, wanted by name, equals that of zeros added to it; with and without checkpointing, and what was in
@@ -760,6 +812,7 @@ static void test_random_programs(void **state)
         gradients a = gradients_of(&plain), b = gradients_of(&checkpointed);
         same_bits(&plain, &a, &b, what, "with checkpointing");
         saved += plain.program->workspace_elements - checkpointed.program->workspace_elements > 0;
+        other_forms(&plain, &a, random_program, accumulate, what);
         directional(&plain, &a, accumulate, what);
         gradients_free(&a);
         gradients_free(&b);

@@ -154,13 +154,87 @@ wait_for_progress() {
     done
 }
 
-@test "a workspace serves one run at a time" {
-    "$PERENNIAL" run recipe.lua --workspace "$WORK/busy" --set budget.steps=200000 2>"$WORK/busy.log" >/dev/null 3>&- &
+@test "two runs share a workspace: the second waits, says for what, and both end" {
+    settings=(--workspace "$WORK/busy" --set budget.steps=4000 --set strategies=sequential)
+    "$PERENNIAL" run recipe.lua "${settings[@]}" 2>"$WORK/busy.log" >"$WORK/busy.out" 3>&- &
     pid=$!
-    wait_for_progress "$WORK/busy.log" "stage 1/3"
-    perennial run recipe.lua --workspace "$WORK/busy" --set budget.steps=200000
-    kill -s KILL "$pid"
-    wait "$pid" || true
-    exits 1
-    complains "another process"
+    wait_for_progress "$WORK/busy.log" "stage 1/2"
+    perennial plan recipe.lua "${settings[@]}" --json
+    exits 0
+    json "d['stages'][0]['state'] in ('running', 'done')"
+    perennial run recipe.lua "${settings[@]}"
+    exits 0
+    complains "waiting for process $pid (recipe 'stripes'), which trains stage"
+    complains "was finished by another process"
+    status=0
+    wait "$pid" || status=$?
+    [ "$status" -eq 0 ]
+    perennial results "$WORK/busy" --json
+    json "d['run']['state'] == 'done'"
+    [ "$(sqlite3 "$WORK/busy/ledger.sqlite" "SELECT attempts FROM runs")" -eq 2 ]
+    [ "$(sqlite3 "$WORK/busy/ledger.sqlite" "SELECT count(*) FROM step_metrics")" -eq 8000 ]
+    [ -z "$(ls "$WORK/busy/processes")" ]
+}
+
+@test "a run that was killed is taken over by the one that waits" {
+    settings=(--workspace "$WORK/over" --set budget.steps=3000 --set strategies=sequential)
+    perennial run recipe.lua --workspace "$WORK/alone" --set budget.steps=3000 --set strategies=sequential --quiet
+    exits 0
+    "$PERENNIAL" run recipe.lua "${settings[@]}" --set save_every.steps=100 2>"$WORK/over.log" >/dev/null 3>&- &
+    first=$!
+    wait_for_progress "$WORK/over.log" "stage 1/2"
+    "$PERENNIAL" run recipe.lua "${settings[@]}" --quiet >/dev/null 2>&1 3>&- &
+    second=$!
+    sleep 0.2
+    kill -s KILL "$first"
+    wait "$first" || true
+    status=0
+    wait "$second" || status=$?
+    [ "$status" -eq 0 ]
+    for file in "$WORK"/alone/stages/*/open_clip_model.safetensors; do
+        cmp "$file" "$WORK/over/stages/$(basename "$(dirname "$file")")/open_clip_model.safetensors"
+    done
+    perennial results "$WORK/over" --json
+    json "d['run']['state'] == 'done'"
+}
+
+@test "a workspace that cannot be written is refused, and what is in it stays" {
+    mkdir -p "$WORK/fixed"
+    mount -t tmpfs -o size=16m tmpfs "$WORK/fixed" 2>/dev/null || skip "no file system can be mounted here"
+    perennial run recipe.lua --workspace "$WORK/fixed/run" --quiet --set strategies=sequential
+    exits 0
+    mount -o remount,ro "$WORK/fixed"
+    perennial run recipe.lua --workspace "$WORK/fixed/run"
+    first="$status $errors"
+    perennial plan recipe.lua --workspace "$WORK/fixed/run" --json
+    plan=$status
+    planned=$output
+    perennial results "$WORK/fixed/run" --json
+    results=$status
+    umount "$WORK/fixed"
+    [[ "$first" == "1 "*"$WORK/fixed/run"*"Read-only file system"* ]] || {
+        echo "$first"
+        return 1
+    }
+    [ "$plan" -eq 0 ] && [ "$results" -eq 0 ]
+    output=$planned
+    json "[s['state'] for s in d['stages']] == ['done', 'done', 'missing']"
+}
+
+@test "a changed recipe is another run, and the first one's stages stay" {
+    perennial run recipe.lua --workspace "$WORK/changed" --quiet
+    exits 0
+    sed 's/peak = 1e-3/peak = 2e-3/' recipe.lua >changed.lua
+    perennial run changed.lua --workspace "$WORK/changed"
+    exits 0
+    complains "3 of 3 stages to train"
+    sed 's/p.sequential {}, p.oracle {}/p.sequential {}, p.oracle {}, p.restart {}/' recipe.lua >more.lua
+    perennial run more.lua --workspace "$WORK/changed"
+    exits 0
+    complains "1 of 4 stages to train"
+    perennial run recipe.lua --workspace "$WORK/changed"
+    exits 0
+    complains "all 3 stages are trained already"
+    [ "$(sqlite3 "$WORK/changed/ledger.sqlite" "SELECT count(*) FROM runs WHERE state = 'done'")" -eq 3 ]
+    rm changed.lua more.lua
 }

@@ -113,6 +113,41 @@ static void caches_and_memory(void **state)
     prn__topology_destroy(t);
 }
 
+static void check_split(const char *machine, uint32_t jobs, const char *wanted, int disjoint)
+{
+    prn_error error = PRN_ERROR_INIT;
+    prn__topology *t;
+    prn__topology_share shares[16];
+    char got[512];
+    size_t used = 0;
+    int are_disjoint = -1;
+    assert_int_equal(prn__topology_create(0, machine, &t, &error), PRN_OK);
+    assert_int_equal(prn__topology_split(t, jobs, shares, &are_disjoint, &error), PRN_OK);
+    got[0] = '\0';
+    for (uint32_t j = 0; j < jobs; j++) {
+        for (uint32_t i = 0; i < shares[j].processor_count; i++) {
+            used += (size_t)snprintf(got + used, sizeof got - used, "%s%u", i > 0 ? "," : j > 0 ? " " : "", shares[j].processors[i]);
+        }
+    }
+    assert_string_equal(got, wanted);
+    assert_int_equal(are_disjoint, disjoint);
+    prn__topology_destroy(t);
+}
+
+static void jobs_get_neighbouring_cores(void **state)
+{
+    (void)state;
+    check_split("core:4 pu:1", 1, "0,1,2,3", 1);
+    check_split("core:4 pu:1", 2, "0,1 2,3", 1);
+    check_split("core:4 pu:1", 3, "0 1 2,3", 1);
+    check_split("core:4 pu:1", 4, "0 1 2 3", 1);
+    check_split("core:2 pu:1", 5, "0 1 0 1 0", 0);
+    check_split("core:2 pu:2", 2, "0,1 2,3", 1);                  /* a core's hardware threads stay together */
+    check_split("package:2 core:4 pu:1", 2, "0,1,2,3 4,5,6,7", 1); /* and a package's cores */
+    check_split("package:2 l3:2 core:2 pu:2", 4, "0,1,2,3 4,5,6,7 8,9,10,11 12,13,14,15", 1);
+    check_split("package:2 core:3 pu:1", 4, "0 1,2 3 4,5", 1);
+}
+
 static void refusals(void **state)
 {
     (void)state;
@@ -154,7 +189,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(this_machine),      cmocka_unit_test(one_thread_a_core_first),
         cmocka_unit_test(more_threads_than_processors_are_unbound), cmocka_unit_test(caches_and_memory),
-        cmocka_unit_test(refusals),          cmocka_unit_test(every_allocation_may_fail),
+        cmocka_unit_test(jobs_get_neighbouring_cores), cmocka_unit_test(refusals),          cmocka_unit_test(every_allocation_may_fail),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -150,6 +150,7 @@ static const call good[] = {
     {PRN_OP_SOFT_CROSS_ENTROPY_GRAD, {.alpha = 1}, {"r N", "r N M", "r N M", "r N", "r N"}, {"r N M"}, 0, 0},
     {PRN_OP_BROADCAST, {.alpha = 1}, {"r"}, {"=r N 6"}, 0, 0},
     {PRN_OP_ADAMW, {0}, {"r 100", "r 8"}, {"=r 100", "=r 100", "=r 100"}, 0, 0},
+    {PRN_OP_ADAMW, {0}, {"r 10 10", "r 8"}, {"=r 10 10", "=r 10 10", "=r 10 10"}, 0, 0},
 };
 
 static const call bad[] = {
@@ -254,7 +255,7 @@ static const call bad[] = {
     {PRN_OP_BROADCAST, {0}, {"r 2"}, {"=r N"}, "'in0' (2)", "rank 0"},
     {PRN_OP_BROADCAST, {0}, {"r"}, {"x"}, "output 0", "give a tensor"},
     {PRN_OP_ADAMW, {0}, {"r 100", "r 7"}, {"=r 100", "=r 100", "=r 100"}, "'in1' (7)", "(8)"},
-    {PRN_OP_ADAMW, {0}, {"r 10 10", "r 8"}, {"=r 100", "=r 100", "=r 100"}, "'in0' (10, 10)", "rank 1"},
+    {PRN_OP_ADAMW, {0}, {"r 10 10", "r 8"}, {"=r 10 10", "=r 100", "=r 10 10"}, "'out1' is (100)", "result is (10, 10)"},
     {PRN_OP_ADAMW, {0}, {"r 100", "r 8"}, {"=r 100", "=r 99", "=r 100"}, "'out1' is (99)", "result is (100)"},
     {(prn_op_kind)63, {0}, {"r"}, {"x"}, "63", "does not exist"},
     {PRN_OP_NONE, {0}, {"r"}, {"x"}, "kind 0", "does not exist"},

@@ -434,6 +434,17 @@ static void test_damaged_checkpoints_are_left_aside(void **state)
     }
 }
 
+/* The run ends with that message, and leaves the checkpoints of its first stages as they are. */
+static void refuse(scene *s, const prn__recipe *r, prn_status status, const char *word)
+{
+    prn_error error = PRN_ERROR_INIT;
+    watch w = {.stop_at = -1};
+    assert_int_equal(execute(&s->g, r, &w, &error), status);
+    assert_message(&error, word);
+    char *command = prn__arena_printf(&s->memory, "test -z \"$(find '%s' -name '*.damaged')\"", r->workspace);
+    assert_int_equal(system(command), 0);
+}
+
 static void test_checkpoints_of_another_stage_or_other_data_are_not_used(void **state)
 {
     scene *s = *state;
@@ -458,10 +469,26 @@ static void test_checkpoints_of_another_stage_or_other_data_are_not_used(void **
     /* data without a stated checksum that changes in the middle of a stage */
     leave_checkpoints(s, &r, "changed", 3);
     make_shard(&s->g, "train/a-0.tar", 5000, 20, 0);
-    w = complete(&s->g, &r);
-    assert_int_equal(w.trained, ask(s->recipe.workspace, "SELECT count(*) FROM step_metrics"));
+    refuse(s, &r, PRN_CONFLICT, "put the data back");
     make_shard(&s->g, "train/a-0.tar", 0, 20, 0);
+    w = complete(&s->g, &r); /* nothing was lost */
+    assert_int_equal(w.trained, ask(s->recipe.workspace, "SELECT count(*) FROM step_metrics") - 3);
+    assert_same_outcome(&s->g, &r, s->recipe.workspace, r.workspace);
     drop(s, "changed");
+    /* shards that are gone, of training and of evaluation sets */
+    leave_checkpoints(s, &r, "gone", 3);
+    static const char *const shards[] = {"train/a-0.tar", "train/b-0.tar", "eval/b.tar"};
+    for (size_t i = 0; i < 3; i++) {
+        char *path = path_in(&s->g, shards[i]), *aside = path_in(&s->g, "aside.tar");
+        assert_int_equal(rename(path, aside), 0);
+        refuse(s, &r, PRN_NOT_FOUND, shards[i]);
+        assert_int_equal(rename(aside, path), 0);
+        prn__free(path);
+        prn__free(aside);
+    }
+    (void)complete(&s->g, &r);
+    assert_same_outcome(&s->g, &r, s->recipe.workspace, r.workspace);
+    drop(s, "gone");
 }
 
 static void test_damaged_finished_stages_are_refused(void **state)

@@ -580,7 +580,7 @@ static void test_ledgers_of_schema_1(void **state)
     char *path = prn__arena_printf(&memory, "%s/ledger.sqlite", r.workspace);
     assert_int_equal(sqlite3_open(path, &database), SQLITE_OK);
     assert_int_equal(sqlite3_exec(database, "ALTER TABLE strategies DROP COLUMN teacher_macs; ALTER TABLE strategies DROP COLUMN tuning_macs;"
-                                  "ALTER TABLE runs DROP COLUMN sweep; DROP TABLE settings; ALTER TABLE step_metrics DROP COLUMN memory_bytes;"
+                                  "ALTER TABLE runs DROP COLUMN sweep; DROP TABLE settings; DROP TABLE sweeps; ALTER TABLE step_metrics DROP COLUMN memory_bytes;"
                                   "PRAGMA user_version = 1;", NULL, NULL, NULL), SQLITE_OK);
     assert_int_equal(sqlite3_close(database), SQLITE_OK);
     MUST(prn__results_load(r.workspace, NULL, &results, error_));

@@ -2,6 +2,8 @@
  *
  * The table's functions are written out by PRN_HOST_BUFFERS(REAL): REAL is the C type of PRN_REAL elements. The backend's
  * instance must start with a `const prn_host *host` member.
+ * A large buffer is made of pages that the system zeroes when they are first touched: what a batch does not reach (captions shorter than the
+ * model's context, activations of a batch below the planned size) never takes memory.
  * Invariant: ranges are checked against the buffer before memory is touched.
  */
 #ifndef PRN_BACKENDS_BUFFERS_H
@@ -9,9 +11,13 @@
 
 #include "operand.h"
 
+#include <stdlib.h>
+
 #if defined(__unix__)
 #include <unistd.h>
 #endif
+
+enum { BUFFER_ALIGNMENT = 64, BUFFER_LARGE_BYTES = 1 << 20 };
 
 typedef struct buffer_owner {
     const prn_host *host;
@@ -31,18 +37,25 @@ static inline prn_status buffer_new(prn_backend_instance *instance, prn_type typ
     if ((type != PRN_REAL && type != PRN_I32 && type != PRN_U8) || elements < 0 || (uint64_t)elements > (SIZE_MAX / 2) / bytes_each) {
         return prn_error_set(error, PRN_INVALID, "buffer for %s: type %d and %lld elements are not valid", purpose, (int)type, (long long)elements);
     }
-    /* 64 bytes more, so that an empty buffer is memory too */
+    /* 64 bytes more, so that an empty buffer is memory too, and a large one can be aligned */
     const size_t bytes = (size_t)elements * bytes_each;
+    const int is_large = bytes >= BUFFER_LARGE_BYTES;
     prn_buffer *made = host->allocate(host->self, sizeof *made, purpose);
-    void *data = made != NULL ? host->allocate(host->self, bytes + 64, purpose) : NULL;
-    if (data == NULL) {
+    void *memory = made == NULL ? NULL : is_large ? calloc(1, bytes + BUFFER_ALIGNMENT) : host->allocate(host->self, bytes + BUFFER_ALIGNMENT, purpose);
+    if (memory == NULL) {
         if (made != NULL) {
             host->release(host->self, made);
         }
         return prn_error_set(error, PRN_NO_MEMORY, "no memory for %s: %zu bytes; use a smaller batch or model", purpose, bytes);
     }
-    memset(data, 0, bytes + 64);
-    made->data = data;
+    if (is_large) {
+        made->pages = memory;
+        made->data = (void *)(((uintptr_t)memory + BUFFER_ALIGNMENT - 1) / BUFFER_ALIGNMENT * BUFFER_ALIGNMENT);
+    } else {
+        memset(memory, 0, bytes + BUFFER_ALIGNMENT);
+        made->pages = NULL;
+        made->data = memory;
+    }
     made->elements = elements;
     made->type = (uint32_t)type;
     *buffer = made;
@@ -53,7 +66,11 @@ static inline void buffer_drop(prn_backend_instance *instance, prn_buffer *buffe
 {
     if (buffer != NULL) {
         const prn_host *host = buffer_host(instance);
-        host->release(host->self, buffer->data);
+        if (buffer->pages != NULL) {
+            free(buffer->pages);
+        } else {
+            host->release(host->self, buffer->data);
+        }
         host->release(host->self, buffer);
     }
 }

@@ -16,6 +16,7 @@
 
 struct prn_buffer {
     void *data; /* aligned to 64 bytes; never NULL, also when empty */
+    void *pages; /* what to free for a large buffer (buffers.h); NULL: `data` is the host's */
     int64_t elements;
     uint32_t type; /* a prn_type */
 };

@@ -1,0 +1,303 @@
+/* core/train/memory.c: a trainer's programs and buffers: what is kept, for how long, and how large it is planned.
+ *
+ * Where the bytes of a step are: weights and two moments (3 P); gradients; activations of both towers, which are alive together between the
+ * forward passes and the loss. Three things keep the last two small:
+ *   - Held gradients. With one micro-batch, a tower's gradients are tensors of its workspace, and each is used up by AdamW as soon as it is
+ *     complete. To clip, they live to the end of the backward pass, in memory that its activations no longer need. Micro-batches, and
+ *     strategies that see the gradient, need the vector of all gradients: that trainer is "whole".
+ *   - What costs little is computed again in the backward pass (prn__derive_options).
+ *   - The text programs are planned for as many rows as batches have, not for captions of full length.
+ *
+ * Invariants: which of these holds changes no result, not by a bit; a failure leaves a trainer that can be destroyed, and whose steps fail.
+ */
+#include <string.h>
+
+#include "base/memory.h"
+#include "train/trainer_internal.h"
+
+/* Text rows are planned in this many steps up to captions of full length: few plans over a run, and little planned in vain. */
+enum { TEXT_STEPS = 64 };
+
+static int64_t larger(int64_t a, int64_t b)
+{
+    return a > b ? a : b;
+}
+
+static int64_t workspace_of(const prn__compiled *c)
+{
+    return c->program == NULL ? 0 : c->program->workspace_elements;
+}
+
+int prn__updates_late(const prn__trainer *t)
+{
+    return t->config.optimizer.clip_norm > 0;
+}
+
+int prn__trainer_is_held(const prn__trainer *t)
+{
+    return t->is_held;
+}
+
+/* ---- programs ---------------------------------------------------------------------------------------------------------- */
+
+prn_status prn__tower_init(prn__trainer *t, int is_text, int training, prn__compiled *tower, prn_error *error)
+{
+    const prn__optimizer_config *o = &t->config.optimizer;
+    const prn__tower_update update = {.beta1 = o->beta1, .beta2 = o->beta2, .epsilon = o->epsilon, .decay = o->decay, .is_late = prn__updates_late(t)};
+    const prn__tower_options options = {.max_items = t->micro, .max_tokens = t->text_rows, .training = training,
+                                        .checkpoint = training && t->config.checkpoint, .recompute = training && !t->config.keep_all,
+                                        .update = training && t->is_held ? &update : NULL};
+    prn__graph *graph;
+    prn_status status = is_text ? prn__model_text_tower(t->model, &options, &graph, error) : prn__model_image_tower(t->model, &options, &graph, error);
+    return status == PRN_OK ? prn__compiled_init(tower, graph, &t->device, error) : status;
+}
+
+/* The programs that depend on is_held. */
+static prn_status held_programs(prn__trainer *t, prn__compiled made[4], prn_error *error)
+{
+    prn__graph *graph;
+    prn_status status;
+    if ((status = prn__tower_init(t, 0, 1, &made[0], error)) != PRN_OK || (status = prn__tower_init(t, 1, 1, &made[1], error)) != PRN_OK ||
+        (status = prn__optimizer_graph(t, t->model, &graph, error)) != PRN_OK || (status = prn__compiled_init(&made[2], graph, &t->device, error)) != PRN_OK ||
+        (status = prn__clear_graph(t, &graph, error)) != PRN_OK) {
+        return status;
+    }
+    return prn__compiled_init(&made[3], graph, &t->device, error);
+}
+
+/* Puts the four in the place of what is there. */
+static void take_programs(prn__trainer *t, prn__compiled made[4])
+{
+    prn__compiled *const places[4] = {&t->image, &t->text, &t->optimizer, &t->clear};
+    for (int i = 0; i < 4; i++) {
+        prn__compiled_fini(places[i]);
+        *places[i] = made[i];
+    }
+}
+
+static void drop_programs(prn__compiled *made, int count)
+{
+    for (int i = 0; i < count; i++) {
+        prn__compiled_fini(&made[i]);
+    }
+}
+
+static uint32_t count_updates(const prn_program *program)
+{
+    uint32_t count = 0;
+    for (uint32_t i = 0; i < program->op_count; i++) {
+        count += program->ops[i].kind == PRN_OP_ADAMW;
+    }
+    return count;
+}
+
+prn_status prn__programs_init(prn__trainer *t, prn_error *error)
+{
+    prn__compiled made[4];
+    prn__graph *graph;
+    prn_status status;
+    memset(made, 0, sizeof made);
+    t->text_rows = t->micro; /* the first batch will say how many it takes */
+    status = held_programs(t, made, error);
+    if (status == PRN_OK && t->is_held && count_updates(made[0].program) + count_updates(made[1].program) + 1 != t->model->parameter_count) {
+        /* a parameter that no tower uses has the gradient zero, and still decays */
+        drop_programs(made, 4);
+        t->is_held = 0;
+        status = held_programs(t, made, error);
+    }
+    if (status != PRN_OK) {
+        drop_programs(made, 4);
+        return status;
+    }
+    take_programs(t, made);
+    if (t->is_split && ((status = prn__tower_init(t, 0, 0, &t->image_embed, error)) != PRN_OK ||
+                        (status = prn__tower_init(t, 1, 0, &t->text_embed, error)) != PRN_OK)) {
+        return status;
+    }
+    status = prn__loss_graph(t, NULL, &graph, error);
+    return status == PRN_OK ? prn__compiled_init(&t->loss, graph, &t->device, error) : status;
+}
+
+/* ---- buffers ------------------------------------------------------------------------------------------------------------- */
+
+static prn_status create(prn__trainer *t, prn_type type, int64_t elements, const char *purpose, prn_buffer **buffer, prn_error *error)
+{
+    prn_status status = prn__buffer_create(&t->device, type, elements, purpose, buffer, &t->memory_bytes, error);
+    return status == PRN_OK ? status
+                            : prn_error_context(error, status, "training needs %lld more values for %s (a smaller micro_batch, or checkpointing, needs less)",
+                                                (long long)elements, purpose);
+}
+
+/* A workspace of at least so many elements; what it holds is lost when it must grow. */
+static prn_status grow(prn__trainer *t, int64_t elements, const char *purpose, prn_buffer **buffer, int64_t *have, prn_error *error)
+{
+    if (*buffer != NULL && *have >= elements) {
+        return PRN_OK;
+    }
+    prn__buffer_destroy(&t->device, *buffer); /* first, so that old and new are never there together */
+    *buffer = NULL;
+    t->memory_bytes -= 4 * *have;
+    *have = 0;
+    prn_status status = create(t, PRN_REAL, elements, purpose, buffer, error);
+    *have = status == PRN_OK ? elements : 0;
+    return status;
+}
+
+static prn_status workspaces_fit(prn__trainer *t, prn_error *error)
+{
+    /* One micro-batch keeps both towers' activations until the loss is known; several take turns on one workspace. */
+    const int64_t image = larger(workspace_of(&t->image), t->is_split ? workspace_of(&t->image_embed) : 0);
+    const int64_t text = larger(workspace_of(&t->text), t->is_split ? workspace_of(&t->text_embed) : 0);
+    const int64_t small = larger(workspace_of(&t->loss), larger(workspace_of(&t->optimizer), workspace_of(&t->clear)));
+    prn_status status = grow(t, t->is_split ? larger(image, text) : image, "tower activations", &t->tower_workspace, &t->tower_elements, error);
+    if (status == PRN_OK) {
+        status = grow(t, t->is_split ? 0 : text, "text activations", &t->text_workspace, &t->text_elements, error);
+    }
+    if (status == PRN_OK) {
+        status = grow(t, small, "loss tiles", &t->small_workspace, &t->small_elements, error);
+    }
+    return status;
+}
+
+prn_status prn__buffers_init(prn__trainer *t, prn_error *error)
+{
+    const int64_t batch = t->config.batch, embeddings = batch * t->embed_dim;
+    const struct {
+        prn_buffer **buffer;
+        prn_type type;
+        int64_t elements;
+        const char *purpose;
+    } wanted[] = {
+        {&t->parameters, PRN_REAL, t->flat_elements, "parameters"},
+        {&t->m, PRN_REAL, t->flat_elements, "first moments"},
+        {&t->v, PRN_REAL, t->flat_elements, "second moments"},
+        {&t->images, PRN_U8, t->micro * t->image_bytes, "images"},
+        {&t->embeddings[0], PRN_REAL, embeddings, "image embeddings"},
+        {&t->embeddings[1], PRN_REAL, embeddings, "text embeddings"},
+        {&t->embedding_gradients[0], PRN_REAL, embeddings, "image embedding gradients"},
+        {&t->embedding_gradients[1], PRN_REAL, embeddings, "text embedding gradients"},
+        {&t->labels, PRN_I32, batch, "labels"},
+        {&t->row_weights, PRN_REAL, batch, "row weights"},
+        {&t->tile_losses, PRN_REAL, 2 * t->tile_count, "losses"},
+        {&t->hyper, PRN_REAL, PRN__HYPER_COUNT, "hyper-parameters"},
+        {&t->norms, PRN_REAL, (int64_t)t->model->parameter_count, "gradient norms"},
+        {t->is_held ? &t->scale_gradient : &t->gradients, PRN_REAL, t->is_held ? 1 : t->flat_elements, "gradients"},
+    };
+    for (size_t i = 0; i < sizeof wanted / sizeof wanted[0]; i++) {
+        prn_status status = create(t, wanted[i].type, wanted[i].elements, wanted[i].purpose, wanted[i].buffer, error);
+        if (status != PRN_OK) {
+            return status;
+        }
+    }
+    return workspaces_fit(t, error);
+}
+
+void prn__bind_scale_gradient(const prn__trainer *t, prn__compiled *loss)
+{
+    prn__compiled_bind(loss, "scale_gradient", t->is_held ? t->scale_gradient : t->gradients, t->is_held ? 0 : t->logit_scale_offset);
+}
+
+void prn__bindings_init(prn__trainer *t)
+{
+    prn__compiled *const programs[] = {&t->image, &t->text, &t->image_embed, &t->text_embed, &t->loss, &t->optimizer, &t->clear,
+                                       &t->terms_loss, &t->memory_loss};
+    for (size_t i = 0; i < sizeof programs / sizeof programs[0]; i++) {
+        prn__compiled *p = programs[i];
+        if (p->program == NULL) {
+            continue;
+        }
+        prn__compiled_bind(p, "parameters", t->parameters, 0);
+        prn__compiled_bind(p, "gradients", t->gradients, 0);
+        prn__compiled_bind(p, "m", t->m, 0);
+        prn__compiled_bind(p, "v", t->v, 0);
+        prn__compiled_bind(p, "hyper", t->hyper, 0);
+        prn__compiled_bind(p, "norms", t->norms, 0);
+        prn__compiled_bind(p, "images", t->images, 0);
+        prn__bind_scale_gradient(t, p);
+        if (i < 2 || (i < 4 && t->is_split)) {
+            prn__compiled_bind(p, "workspace", i == 1 && !t->is_split ? t->text_workspace : t->tower_workspace, 0);
+        } else if (i < 4) {
+            prn__compiled_bind(p, "workspace", t->teacher_workspace, 0);
+        } else if (i < 7) {
+            prn__compiled_bind(p, "workspace", t->small_workspace, 0);
+        }
+    }
+    prn__compiled_bind(&t->clear, "image_gradients", t->embedding_gradients[0], 0);
+    prn__compiled_bind(&t->clear, "text_gradients", t->embedding_gradients[1], 0);
+    t->gradient_vector.buffer = t->gradients;
+}
+
+/* ---- changes --------------------------------------------------------------------------------------------------------------- */
+
+prn_status prn__trainer_make_whole(prn__trainer *t, prn_error *error)
+{
+    prn__compiled made[4];
+    prn_status status;
+    if (!t->is_held) {
+        return PRN_OK;
+    }
+    memset(made, 0, sizeof made);
+    t->is_held = 0;
+    if ((status = held_programs(t, made, error)) != PRN_OK ||
+        (status = create(t, PRN_REAL, t->flat_elements, "gradients", &t->gradients, error)) != PRN_OK) {
+        t->is_held = 1;
+        drop_programs(made, 4);
+        return status;
+    }
+    take_programs(t, made);
+    prn__buffer_destroy(&t->device, t->scale_gradient);
+    t->scale_gradient = NULL;
+    t->memory_bytes -= 4;
+    status = workspaces_fit(t, error);
+    prn__bindings_init(t);
+    return status;
+}
+
+/* Rows of the largest micro-batch. Offsets that are no offsets are found when the batch is written. */
+static int64_t text_rows_of(const prn__trainer *t, const prn__batch *batch, int64_t most)
+{
+    int64_t rows = 1;
+    for (int64_t first = 0; first < batch->count; first += t->micro) {
+        const int64_t end = batch->count - first < t->micro ? batch->count : first + t->micro;
+        const int64_t here = batch->offsets[end] - batch->offsets[first];
+        rows = here > rows ? here : rows;
+    }
+    return rows < most ? rows : most;
+}
+
+prn_status prn__text_fit(prn__trainer *t, const prn__batch *batch, prn_error *error)
+{
+    const int64_t most = t->micro * t->model->config.text.context_length, step = (most + TEXT_STEPS - 1) / TEXT_STEPS, had = t->text_rows;
+    const int64_t rows = text_rows_of(t, batch, most);
+    prn__compiled made[2];
+    prn_status status;
+    if (rows <= t->text_rows) {
+        return PRN_OK;
+    }
+    memset(made, 0, sizeof made);
+    t->text_rows = (rows + step - 1) / step * step;
+    t->text_rows = t->text_rows < most ? t->text_rows : most;
+    status = prn__tower_init(t, 1, 1, &made[0], error);
+    if (status == PRN_OK && t->text_embed.program != NULL) {
+        status = prn__tower_init(t, 1, 0, &made[1], error);
+    }
+    if (status != PRN_OK) {
+        t->text_rows = had;
+        drop_programs(made, 2);
+        return status;
+    }
+    prn__compiled_fini(&t->text);
+    prn__compiled_fini(&t->text_embed);
+    t->text = made[0];
+    t->text_embed = made[1];
+    status = workspaces_fit(t, error);
+    if (status == PRN_OK && t->teacher_workspace != NULL && workspace_of(&t->text_embed) > t->teacher_elements) {
+        prn__buffer_destroy(&t->device, t->teacher_workspace);
+        t->teacher_workspace = NULL;
+        t->teacher_elements = 0;
+        status = prn__buffer_create(&t->device, PRN_REAL, workspace_of(&t->text_embed), "the teacher's activations", &t->teacher_workspace, NULL, error);
+        t->teacher_elements = status == PRN_OK ? workspace_of(&t->text_embed) : 0;
+    }
+    prn__bindings_init(t);
+    return status;
+}

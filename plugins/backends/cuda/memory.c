@@ -1,0 +1,353 @@
+/* plugins/backends/cuda/memory.c: device memory, and copies through pinned host memory.
+ *
+ * A copy to the device goes by pieces through a ring of pinned slots: the host fills one (on all its threads) while the device takes
+ * the one before. Buffers of integers, which no operation writes, have a copy on the host, so that row offsets and table rows can be
+ * checked and sorted without waiting for the device.
+ */
+#include "instance.h"
+
+#include <stdlib.h>
+
+enum { COPY_PIECE = 1 << 16 }; /* elements of one task */
+
+prn_status instance_enter(prn_backend_instance *d, prn_error *error)
+{
+    return driver_status(&d->api, d->api.cuCtxSetCurrent(d->context), "choosing the device", error);
+}
+
+prn_status device_allocate(prn_backend_instance *d, size_t bytes, const char *purpose, CUdeviceptr *memory, prn_error *error)
+{
+    *memory = 0;
+    const CUresult result = d->api.cuMemAlloc(memory, bytes > 0 ? bytes : 1);
+    if (result == CUDA_ERROR_OUT_OF_MEMORY) {
+        size_t free_bytes = 0, all = 0;
+        *memory = 0;
+        (void)d->api.cuMemGetInfo(&free_bytes, &all);
+        return prn_error_set(error, PRN_NO_MEMORY,
+                             "out of device memory: %s needs %.1f MiB, %.1f of %.1f MiB are free; use a smaller micro_batch, checkpointing, or "
+                             "precision=bf16",
+                             purpose, (double)bytes / (1 << 20), (double)free_bytes / (1 << 20), (double)all / (1 << 20));
+    }
+    return driver_status(&d->api, result, "allocating device memory", error);
+}
+
+void device_release(prn_backend_instance *d, CUdeviceptr memory)
+{
+    if (memory != 0) {
+        if (d->stream != NULL) {
+            (void)d->api.cuStreamSynchronize(d->stream); /* work that uses it */
+        }
+        (void)d->api.cuMemFree(memory);
+    }
+}
+
+prn_status scratch_reserve(prn_backend_instance *d, size_t bytes, prn_error *error)
+{
+    if (bytes <= d->scratch_bytes) {
+        return PRN_OK;
+    }
+    device_release(d, d->scratch);
+    d->scratch = 0;
+    d->scratch_bytes = 0;
+    d->scratch_version++;
+    const prn_status status = device_allocate(d, bytes, "intermediate sums", &d->scratch, error);
+    d->scratch_bytes = status == PRN_OK ? bytes : 0;
+    return status;
+}
+
+prn_status staging_open(prn_backend_instance *d, prn_error *error)
+{
+    prn_status status = PRN_OK;
+    for (int i = 0; i < STAGING_SLOTS && status == PRN_OK; i++) {
+        status = driver_status(&d->api, d->api.cuMemHostAlloc(&d->staging[i].memory, STAGING_BYTES, 0), "allocating pinned host memory", error);
+        if (status == PRN_OK) {
+            status = driver_status(&d->api, d->api.cuEventCreate(&d->staging[i].event, CU_EVENT_DISABLE_TIMING), "creating an event", error);
+        }
+    }
+    return status;
+}
+
+void staging_close(prn_backend_instance *d)
+{
+    for (int i = 0; i < STAGING_SLOTS; i++) {
+        if (d->staging[i].event != NULL) {
+            (void)d->api.cuEventDestroy(d->staging[i].event);
+        }
+        if (d->staging[i].memory != NULL) {
+            (void)d->api.cuMemFreeHost(d->staging[i].memory);
+        }
+    }
+}
+
+/* Host memory from one form to the other, on all threads. */
+typedef struct conversion {
+    void *target;
+    const void *source;
+    int64_t count;
+    int to_double, from_double;
+    size_t each; /* bytes, when nothing is converted */
+} conversion;
+
+static void convert_task(void *context, int64_t index, uint32_t worker)
+{
+    const conversion *c = context;
+    const int64_t first = index * COPY_PIECE, end = first + COPY_PIECE < c->count ? first + COPY_PIECE : c->count;
+    (void)worker;
+    if (c->from_double) {
+        for (int64_t i = first; i < end; i++) {
+            ((float *)c->target)[i] = (float)((const double *)c->source)[i];
+        }
+    } else if (c->to_double) {
+        for (int64_t i = first; i < end; i++) {
+            ((double *)c->target)[i] = (double)((const float *)c->source)[i];
+        }
+    } else {
+        memcpy((char *)c->target + (size_t)first * c->each, (const char *)c->source + (size_t)first * c->each, (size_t)(end - first) * c->each);
+    }
+}
+
+static void convert(const prn_backend_instance *d, const conversion *c)
+{
+    const int64_t pieces = (c->count + COPY_PIECE - 1) / COPY_PIECE;
+    if (pieces == 1) {
+        convert_task((void *)(uintptr_t)c, 0, 0);
+    } else if (pieces > 1) {
+        d->host->parallel_for(d->host->self, pieces, convert_task, (void *)(uintptr_t)c);
+    }
+}
+
+/* A pinned slot that the device no longer reads. */
+static prn_status staging_take(prn_backend_instance *d, uint32_t *slot, prn_error *error)
+{
+    *slot = d->staging_next;
+    d->staging_next = (d->staging_next + 1) % STAGING_SLOTS;
+    if (d->staging[*slot].is_busy) {
+        d->staging[*slot].is_busy = 0;
+        return driver_status(&d->api, d->api.cuEventSynchronize(d->staging[*slot].event), "waiting for a copy to the device", error);
+    }
+    return PRN_OK;
+}
+
+static prn_status write_values(prn_backend_instance *d, CUdeviceptr target, const void *source, int64_t count, size_t each, int from_double, prn_error *error)
+{
+    const int64_t piece = (int64_t)(STAGING_BYTES / each);
+    prn_status status = PRN_OK;
+    for (int64_t first = 0; first < count && status == PRN_OK; first += piece) {
+        const int64_t n = count - first < piece ? count - first : piece;
+        uint32_t slot;
+        status = staging_take(d, &slot, error);
+        if (status == PRN_OK) {
+            const conversion c = {.target = d->staging[slot].memory, .source = (const char *)source + (size_t)first * (from_double ? sizeof(double) : each),
+                                  .count = n, .from_double = from_double, .each = each};
+            convert(d, &c);
+            status = driver_status(&d->api, d->api.cuMemcpyHtoDAsync(target + (size_t)first * each, d->staging[slot].memory, (size_t)n * each, d->stream),
+                                   "copying to the device", error);
+        }
+        if (status == PRN_OK) {
+            status = driver_status(&d->api, d->api.cuEventRecord(d->staging[slot].event, d->stream), "recording an event", error);
+            d->staging[slot].is_busy = status == PRN_OK;
+        }
+    }
+    return status;
+}
+
+prn_status upload(prn_backend_instance *d, CUdeviceptr target, const void *source, size_t bytes, prn_error *error)
+{
+    return write_values(d, target, source, (int64_t)bytes, 1, 0, error);
+}
+
+/* ---- buffers ---- */
+
+/* With bf16, a program may need less of a workspace than four bytes a value, and only it knows: memory is taken when a buffer is first used. */
+typedef struct device_buffer {
+    prn_buffer base; /* first */
+    size_t bytes;    /* taken so far */
+    int32_t *integers; /* I32: the host's copy */
+    char purpose[64];
+} device_buffer;
+
+static device_buffer *whole(prn_buffer *buffer)
+{
+    return (device_buffer *)(void *)buffer;
+}
+
+int32_t *buffer_integers(prn_buffer *buffer)
+{
+    return whole(buffer)->integers;
+}
+
+prn_status buffer_take(prn_backend_instance *d, prn_buffer *buffer, size_t bytes, prn_error *error)
+{
+    device_buffer *const b = whole(buffer);
+    const CUdeviceptr before = device_address(buffer->data);
+    CUdeviceptr memory = 0;
+    if (before != 0 && bytes <= b->bytes) {
+        return PRN_OK;
+    }
+    prn_status status = device_allocate(d, bytes, b->purpose, &memory, error);
+    if (status == PRN_OK && bytes > b->bytes) {
+        status = driver_status(&d->api, d->api.cuMemsetD8Async(memory + b->bytes, 0, bytes - b->bytes, d->stream), "clearing device memory", error);
+    }
+    if (status == PRN_OK && b->bytes > 0) {
+        status = driver_status(&d->api, d->api.cuMemcpyDtoDAsync(memory, before, b->bytes, d->stream), "copying on the device", error);
+    }
+    if (status != PRN_OK) {
+        device_release(d, memory);
+        return status;
+    }
+    device_release(d, before);
+    buffer->data = device_pointer(memory);
+    b->bytes = bytes;
+    return PRN_OK;
+}
+
+size_t buffer_bytes(const prn_buffer *buffer)
+{
+    return (size_t)buffer->elements * operand_element_bytes(buffer->type, sizeof(float));
+}
+
+prn_status buffer_create(prn_backend_instance *d, prn_type type, int64_t elements, const char *purpose, prn_buffer **buffer, prn_error *error)
+{
+    const prn_host *host = d->host;
+    const size_t each = operand_element_bytes(type, sizeof(float));
+    *buffer = NULL;
+    if ((type != PRN_REAL && type != PRN_I32 && type != PRN_U8) || elements < 0 || (uint64_t)elements > (SIZE_MAX / 2) / each) {
+        return prn_error_set(error, PRN_INVALID, "buffer for %s: type %d and %lld elements are not valid", purpose, (int)type, (long long)elements);
+    }
+    prn_status status = instance_enter(d, error);
+    if (status != PRN_OK) {
+        return status;
+    }
+    device_buffer *made = host->allocate(host->self, sizeof *made, purpose);
+    if (made == NULL) {
+        return prn_error_set(error, PRN_NO_MEMORY, "no memory for %s", purpose);
+    }
+    *made = (device_buffer){.base = {.elements = elements, .type = (uint32_t)type}};
+    (void)snprintf(made->purpose, sizeof made->purpose, "%s", purpose);
+    if (type == PRN_I32) {
+        made->integers = calloc((size_t)elements + 1, each);
+        if (made->integers == NULL) {
+            host->release(host->self, made);
+            return prn_error_set(error, PRN_NO_MEMORY, "no memory for %s: %zu bytes", purpose, (size_t)elements * each);
+        }
+    }
+    if (!d->half) {
+        status = buffer_take(d, &made->base, buffer_bytes(&made->base), error);
+    }
+    if (status != PRN_OK) {
+        buffer_destroy(d, &made->base);
+        return status;
+    }
+    *buffer = &made->base;
+    return PRN_OK;
+}
+
+void buffer_destroy(prn_backend_instance *d, prn_buffer *buffer)
+{
+    if (buffer != NULL) {
+        (void)instance_enter(d, NULL);
+        device_release(d, device_address(buffer->data));
+        free(whole(buffer)->integers);
+        d->host->release(d->host->self, buffer);
+    }
+}
+
+static prn_status check_range(const prn_buffer *buffer, int64_t offset, int64_t count, const char *verb, prn_error *error)
+{
+    if (buffer == NULL || offset < 0 || count < 0 || offset > buffer->elements || count > buffer->elements - offset) {
+        return prn_error_set(error, PRN_INVALID, "%s of %lld elements at %lld does not fit a buffer of %lld", verb, (long long)count, (long long)offset,
+                             (long long)(buffer != NULL ? buffer->elements : 0));
+    }
+    return PRN_OK;
+}
+
+static prn_status check_access(prn_backend_instance *d, const prn_buffer *buffer, int64_t offset, int64_t count, prn_host_type type, const char *verb,
+                               prn_error *error)
+{
+    const prn_status status = check_range(buffer, offset, count, verb, error);
+    if (status != PRN_OK) {
+        return status;
+    }
+    const int fits = buffer->type == PRN_REAL  ? type == PRN_HOST_F32 || type == PRN_HOST_F64
+                     : buffer->type == PRN_I32 ? type == PRN_HOST_I32
+                                               : type == PRN_HOST_U8;
+    if (count > 0 && !fits) {
+        return prn_error_set(error, PRN_INVALID, "a buffer of another type cannot be converted to or from this host type");
+    }
+    return instance_enter(d, error);
+}
+
+/* All of it, before the host reads or writes. */
+static prn_status take_all(prn_backend_instance *d, prn_buffer *buffer, prn_error *error)
+{
+    return buffer_take(d, buffer, buffer_bytes(buffer), error);
+}
+
+prn_status buffer_write(prn_backend_instance *d, prn_buffer *buffer, int64_t offset, prn_host_type type, const void *source, int64_t count, prn_error *error)
+{
+    prn_status status = check_access(d, buffer, offset, count, type, "a write", error);
+    if (status != PRN_OK || count == 0 || (status = take_all(d, buffer, error)) != PRN_OK) {
+        return status;
+    }
+    const size_t each = operand_element_bytes(buffer->type, sizeof(float));
+    if (buffer_integers(buffer) != NULL) {
+        memcpy(buffer_integers(buffer) + offset, source, (size_t)count * each);
+    }
+    return write_values(d, device_address(buffer->data) + (size_t)offset * each, source, count, each, type == PRN_HOST_F64, error);
+}
+
+prn_status buffer_read(prn_backend_instance *d, prn_buffer *buffer, int64_t offset, prn_host_type type, void *target, int64_t count, prn_error *error)
+{
+    prn_status status = check_access(d, buffer, offset, count, type, "a read", error);
+    if (status != PRN_OK || count == 0 || (status = take_all(d, buffer, error)) != PRN_OK) {
+        return status;
+    }
+    const size_t each = operand_element_bytes(buffer->type, sizeof(float));
+    const int64_t piece = (int64_t)(STAGING_BYTES / each);
+    for (int64_t first = 0; first < count && status == PRN_OK; first += piece) {
+        const int64_t n = count - first < piece ? count - first : piece;
+        uint32_t slot;
+        status = staging_take(d, &slot, error);
+        if (status == PRN_OK) {
+            status = driver_status(&d->api,
+                                   d->api.cuMemcpyDtoHAsync(d->staging[slot].memory, device_address(buffer->data) + (size_t)(offset + first) * each,
+                                                            (size_t)n * each, d->stream),
+                                   "copying from the device", error);
+        }
+        if (status == PRN_OK) {
+            status = driver_status(&d->api, d->api.cuStreamSynchronize(d->stream), "waiting for the device", error);
+        }
+        if (status == PRN_OK) {
+            const conversion c = {.target = (char *)target + (size_t)first * (type == PRN_HOST_F64 ? sizeof(double) : each),
+                                  .source = d->staging[slot].memory, .count = n, .to_double = type == PRN_HOST_F64, .each = each};
+            convert(d, &c);
+        }
+    }
+    return status;
+}
+
+prn_status buffer_copy(prn_backend_instance *d, prn_buffer *target, int64_t target_offset, prn_buffer *source, int64_t source_offset, int64_t count,
+                       prn_error *error)
+{
+    prn_status status = check_range(target, target_offset, count, "a copy", error);
+    if (status == PRN_OK) {
+        status = check_range(source, source_offset, count, "a copy", error);
+    }
+    if (status == PRN_OK && target->type != source->type) {
+        status = prn_error_set(error, PRN_INVALID, "a buffer cannot be copied to one of another type");
+    }
+    if (status == PRN_OK) {
+        status = instance_enter(d, error);
+    }
+    if (status != PRN_OK || count == 0 || (status = take_all(d, target, error)) != PRN_OK || (status = take_all(d, source, error)) != PRN_OK) {
+        return status;
+    }
+    const size_t each = operand_element_bytes(target->type, sizeof(float));
+    if (buffer_integers(target) != NULL) {
+        memmove(buffer_integers(target) + target_offset, buffer_integers(source) + source_offset, (size_t)count * each);
+    }
+    return driver_status(&d->api,
+                         d->api.cuMemcpyDtoDAsync(device_address(target->data) + (size_t)target_offset * each,
+                                                  device_address(source->data) + (size_t)source_offset * each, (size_t)count * each, d->stream),
+                         "copying on the device", error);
+}
