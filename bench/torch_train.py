@@ -2,7 +2,7 @@
 """The other side of `perennial bench train`: the same optimizer step in PyTorch, with open_clip's model.
 
 Text is padded to the model's context length, as open_clip's trainer does. Prints JSON: samples_per_s (median), least and most.
-Run through bench/run, which sets up the packages and runs both sides in turn."""
+Run through bench/train and bench/memory, which set up the packages and run both sides in turn."""
 import argparse
 import json
 import resource
