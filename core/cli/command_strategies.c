@@ -41,6 +41,12 @@ static int show_one(prn__cli *cli, const prn__arguments *arguments, const char *
     if (prn__registry_strategy(cli->registry, name, &c.strategy, &c.entry, &error) != PRN_OK) {
         return prn__cli_fail(cli, &error);
     }
+    prn__options *parsed = NULL; /* a mistyped option is an error; what only the strategy itself refuses is shown beside its options */
+    const prn_status status = prn__options_parse(name, c.strategy->options, c.strategy->option_count, set.pairs, set.count, &parsed, &error);
+    prn__options_destroy(parsed);
+    if (status != PRN_OK) {
+        return prn__cli_fail(cli, &error);
+    }
     c.name = c.strategy->name;
     c.summary = c.strategy->summary;
     c.options = c.strategy->options;

@@ -642,3 +642,16 @@ prn_status prn__loader_next(prn__loader *loader, const prn__batch **batch, doubl
     }
     return status;
 }
+
+const prn__batch *prn__loader_peek(prn__loader *loader)
+{
+    const prn__batch *batch = NULL;
+    (void)pthread_mutex_lock(&loader->mutex);
+    const slot *b = &loader->slots[loader->consume_step % loader->slot_count];
+    if ((loader->last_step < 0 || loader->consume_step < loader->last_step) &&
+        b->state == SLOT_READY && b->step == loader->consume_step && b->failed_row < 0 && b->batch.count > 0) {
+        batch = &b->batch;
+    }
+    (void)pthread_mutex_unlock(&loader->mutex);
+    return batch;
+}

@@ -46,5 +46,7 @@ prn_status prn__loader_create(const prn__loader_config *config, prn__loader **lo
 void prn__loader_destroy(prn__loader *loader); /* stops the threads */
 /* The next step's batch, borrowed until the next call. PRN_END after the last. `wait_s` (may be NULL): how long this call waited. */
 prn_status prn__loader_next(prn__loader *loader, const prn__batch **batch, double *wait_s, prn_error *error);
+/* What the next call of prn__loader_next will give, when it is ready by now, else NULL; it stays as it is until then. Never waits. */
+const prn__batch *prn__loader_peek(prn__loader *loader);
 
 #endif

@@ -23,7 +23,7 @@ static const prn_option recipe_fields[] = {
     TABLE("model", "", "a built-in model, a configuration file or folder, or p.model { ... }; default: that of `init`"),
     TEXT("init", "", "a model folder whose weights take the place of random ones"),
     COUNT("batch", "samples", "256", 2, 1 << 24, "samples in one optimizer step"),
-    COUNT("micro_batch", "samples", "0", 0, 1 << 24, "samples computed at a time; 0: the whole batch; the result is that of the whole batch"),
+    ENTRY(PRN_OPTION_INTEGER, "micro_batch", "samples", "0", "auto", 0, 1 << 24, "samples computed at a time; 0: the whole batch; \"auto\": what fits; the result is that of the whole batch"),
     SWITCH("checkpointing", "false", "recompute activations in the backward pass, to save memory"),
     TABLE("budget", NULL, "what one time step may cost: p.samples(n), p.steps(n), p.epochs(x) or p.macs(x)"),
     TABLE("optimizer", "", "p.adamw { ... }"),

@@ -75,6 +75,11 @@ void prn__sandbox_push_loaded(lua_State *L);
 /* Opens the base, string, table, math and utf8 libraries, without what a recipe must not have. Raises. */
 void prn__guards_open(lua_State *L);
 
+/* ---- lua_strategy_code.c ---- */
+
+/* Notes the libraries' functions as they are before the recipe runs. Raises. */
+void prn__lua_know_libraries(lua_State *L);
+
 /* ---- library.c: the constructors behind lua/perennial ---- */
 
 /* Pushes the table that library modules get as their second argument. Raises. */

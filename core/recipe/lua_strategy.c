@@ -9,7 +9,7 @@
 #include "base/text.h"
 
 /* Changes when the meaning of a function's arguments or answers changes. */
-static const char FORMAT[] = "perennial-lua-strategy/1";
+static const char FORMAT[] = "perennial-lua-strategy/2";
 static const char INTERFACE[] = "perennial.lua-strategy/1"; /* of `services`: the definition itself */
 
 const char *const prn__lua_function_names[PRN__LUA_FUNCTION_COUNT] = {"plan", "loss", "memory_loss", "penalty", "gradient", "finish"};
@@ -118,9 +118,8 @@ static int compare_names(const void *left, const void *right)
     return strcmp(*a, *b);
 }
 
-/* Digest of every text that was loaded, under names that do not depend on where the recipe lies; of what the functions were made with, such as
- * what a sweep chose; and of the label: two strategies of one recipe are two, whatever their functions are. */
-static const char *digest_of(const prn__view *view, const prn__lua_strategy *strategy)
+/* Every text that was loaded, under names that do not depend on where the recipe lies. Raises only before `hasher` is made. */
+static prn__hasher *hash_texts(const prn__view *view)
 {
     lua_State *L = view->L;
     prn__recipe_host *host = view->host;
@@ -131,9 +130,7 @@ static const char *digest_of(const prn__view *view, const prn__lua_strategy *str
         count++;
         lua_pop(L, 1);
     }
-    const prn__digest made_with = prn__lua_content(L, strategy->functions, PRN__LUA_FUNCTION_COUNT);
     const char **paths = prn__view_alloc(view, (count + 1) * sizeof *paths);
-    char *text = prn__view_alloc(view, 33);
     count = 0;
     lua_pushnil(L);
     while (lua_next(L, sources) != 0) {
@@ -142,13 +139,7 @@ static const char *digest_of(const prn__view *view, const prn__lua_strategy *str
     }
     qsort(paths, count, sizeof *paths, compare_names);
     prn__hasher *hasher = prn__hasher_create(); /* nothing below raises */
-    if (hasher == NULL) {
-        prn__raise(L, PRN_NO_MEMORY, NULL, 0, "%s: out of memory", host->recipe->path);
-    }
-    prn__hasher_field(hasher, "format", FORMAT);
-    prn__hasher_field(hasher, "label", strategy->label);
-    prn__hasher_update(hasher, &made_with, sizeof made_with);
-    for (size_t i = 0; i < count; i++) {
+    for (size_t i = 0; hasher != NULL && i < count; i++) {
         const char *name = paths[i];
         int is_recipe = strcmp(name, host->recipe->path) == 0;
         if (strncmp(name, host->library, library) == 0 && name[library] == '/') {
@@ -167,9 +158,40 @@ static const char *digest_of(const prn__view *view, const prn__lua_strategy *str
         prn__hasher_update(hasher, source, length);
         lua_pop(L, 1);
     }
+    lua_settop(L, sources - 1);
+    return hasher;
+}
+
+/* What stands for the strategy in stage keys: what the functions that run inside stages are made of, and where that cannot be told, every text
+ * besides. `plan` is not among them: its answers are in the keys. A schedule that is a function may have left something behind for them.
+ * With the label, two strategies of one recipe are two, whatever their functions are. */
+static const char *digest_of(const prn__view *view, const prn__lua_strategy *strategy)
+{
+    lua_State *L = view->L;
+    int functions[PRN__LUA_FUNCTION_COUNT + 1], is_complete;
+    memcpy(functions, strategy->functions, sizeof strategy->functions);
+    functions[PRN__LUA_FUNCTION_COUNT] = view->host->schedule_ref;
+    prn__digest made_of = prn__lua_content(L, functions + 1, PRN__LUA_FUNCTION_COUNT, &is_complete);
+    if (!is_complete) {
+        int ignored;
+        made_of = prn__lua_content(L, functions, PRN__LUA_FUNCTION_COUNT + 1, &ignored);
+    }
+    char *text = prn__view_alloc(view, 33);
+    prn__hasher *hasher = is_complete ? prn__hasher_create() : hash_texts(view); /* nothing below raises while there is one */
+    if (hasher == NULL) {
+        prn__raise(L, PRN_NO_MEMORY, NULL, 0, "%s: out of memory", view->host->recipe->path);
+    }
+    prn__hasher_field(hasher, "format", FORMAT);
+    prn__hasher_field(hasher, "code", is_complete ? "complete" : "with texts");
+    prn__hasher_field(hasher, "label", strategy->label);
+    prn__hasher_update(hasher, &made_of, sizeof made_of);
+    for (uint32_t i = 0; i < strategy->option_count; i++) { /* their values are in the keys; 1 and 1.0 are one there, and two for Lua */
+        const unsigned char kind[2] = {(unsigned char)strategy->options[i].type, strategy->is_integer[i]};
+        prn__hasher_field(hasher, "option", strategy->options[i].name);
+        prn__hasher_update(hasher, kind, sizeof kind);
+    }
     prn__digest_format(prn__hasher_digest(hasher), text);
     prn__hasher_destroy(hasher);
-    lua_settop(L, sources - 1);
     return text;
 }
 

@@ -9,6 +9,7 @@
  *   lua_strategy_compose.c  `loss`, `memory_loss`, `penalty`: terms
  *   lua_strategy_stage.c    stages and vectors, as all functions but `plan` see them
  *   lua_strategy_watch.c    whether a call changed what outlives it
+ *   lua_strategy_code.c     what the functions are made of, for stage keys
  */
 #ifndef PRN_RECIPE_LUA_STRATEGY_H
 #define PRN_RECIPE_LUA_STRATEGY_H
@@ -130,10 +131,16 @@ void prn__lua_settle(lua_State *L, prn__lua_call *call);
 
 /* Pushes a table of digests of all that the function at `function` can reach, the loaded modules and the strings' metatable. Raises. */
 void prn__lua_watch(lua_State *L, int function);
-/* Digest of what functions (references, LUA_NOREF among them) were made with: their code, their variables, and all that is in tables that these
- * reach; the same in every process. Two functions of one text may have been given different values. Raises. */
-prn__digest prn__lua_content(lua_State *L, const int *functions, size_t count);
 /* Walks again and raises when something differs from the table at `before`. */
 void prn__lua_watch_check(lua_State *L, int function, int before);
+/* Of the value itself; an object counts by its identity. [any] */
+uint64_t prn__lua_hash(lua_State *L, int index);
+uint64_t prn__lua_mix(uint64_t a, uint64_t b); /* [any] */
+
+/* ---- lua_strategy_code.c ---- */
+
+/* Digest of functions (references, LUA_NOREF among them): their code, and all that it reaches; the same in every process. `is_complete` is 0
+ * when something that can change what they compute is not in it. Raises. */
+prn__digest prn__lua_content(lua_State *L, const int *functions, size_t count, int *is_complete);
 
 #endif

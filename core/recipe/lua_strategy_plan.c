@@ -12,7 +12,7 @@
 #include "base/text.h"
 
 static const char *const ANSWER_KEYS[] = {"start_step", "start_from", "keep_optimizer", "budget_multiple", "sources", "hooks", "teacher", "memory_sources",
-                                          "memory_batch", "evaluate", "finish_gradient_batches", "finish_scores", "finish_set"};
+                                          "memory_batch", "evaluate", "finish_gradient_batches", "finish_scores", "finish_set", "kept_vectors"};
 static const char *const SOURCE_KEYS[] = {"time_step", "max_samples", "weight"};
 enum { ANSWER_KEY_COUNT = sizeof ANSWER_KEYS / sizeof ANSWER_KEYS[0], SOURCE_KEY_COUNT = sizeof SOURCE_KEYS / sizeof SOURCE_KEYS[0] };
 
@@ -269,7 +269,9 @@ void prn__lua_take_request(lua_State *L, prn__lua_call *call)
     request->finish_gradient_batches = whole(L, index, "", "finish_gradient_batches", 1000000000, 0);
     request->finish_scores = whole(L, index, "", "finish_scores", 1000000000, 0);
     request->finish_set = read_set(L, index, call->instance);
-    if ((request->hooks & PRN_HOOK_FINISH) == 0 && (request->finish_gradient_batches > 0 || request->finish_scores > 0 || request->finish_set != NULL)) {
+    request->kept_vectors = whole(L, index, "", "kept_vectors", 8, 0);
+    if ((request->hooks & PRN_HOOK_FINISH) == 0 && (request->finish_gradient_batches > 0 || request->finish_scores > 0 || request->finish_set != NULL ||
+                                                    request->kept_vectors > 0)) {
         prn__lua_blame(L, PRN_INVALID, "`plan` declares what `finish` uses, and no `finish` runs at this time step");
     }
     if ((request->finish_scores > 0) != (request->finish_set != NULL)) {
@@ -301,6 +303,7 @@ static const char *difference(const prn_stage_request *a, const prn_stage_reques
            : a->evaluate != b->evaluate                               ? "evaluate"
            : a->finish_gradient_batches != b->finish_gradient_batches ? "finish_gradient_batches"
            : a->finish_scores != b->finish_scores                     ? "finish_scores"
+           : a->kept_vectors != b->kept_vectors                       ? "kept_vectors"
            : strcmp(a->finish_set != NULL ? a->finish_set : "", b->finish_set != NULL ? b->finish_set : "") != 0 ? "finish_set"
            : !same_sources(a->sources, a->source_count, b->sources, b->source_count)                             ? "sources"
            : !same_sources(a->memory_sources, a->memory_source_count, b->memory_sources, b->memory_source_count) ? "memory_sources"

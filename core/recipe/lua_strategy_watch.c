@@ -5,7 +5,6 @@
  * everything that the function can reach is walked: variables of functions, tables and their metatables, contents of userdata.
  * Each has a digest that does not depend on the order of keys; those from before stay on the stack, and keep what they speak of alive.
  */
-#include <stdlib.h>
 #include <string.h>
 
 #include "base/hash.h"
@@ -18,15 +17,14 @@ typedef struct walk {
     int before;            /* digests of the first walk; 0 in that one */
 } walk;
 
-static uint64_t mix(uint64_t a, uint64_t b)
+uint64_t prn__lua_mix(uint64_t a, uint64_t b)
 {
     uint64_t x = (a ^ (b + 0x9e3779b97f4a7c15ull + (a << 6) + (a >> 2))) * 0xff51afd7ed558ccdull;
     x = (x ^ (x >> 32)) * 0xc4ceb9fe1a85ec53ull;
     return x ^ (x >> 29);
 }
 
-/* Of the value itself; an object counts by its identity. */
-static uint64_t hash_of(lua_State *L, int index)
+uint64_t prn__lua_hash(lua_State *L, int index)
 {
     int type = lua_type(L, index);
     size_t length;
@@ -34,22 +32,22 @@ static uint64_t hash_of(lua_State *L, int index)
     case LUA_TNIL:
         return 1;
     case LUA_TBOOLEAN:
-        return mix(2, (uint64_t)lua_toboolean(L, index));
+        return prn__lua_mix(2, (uint64_t)lua_toboolean(L, index));
     case LUA_TNUMBER:
         if (lua_isinteger(L, index)) {
-            return mix(3, (uint64_t)lua_tointeger(L, index));
+            return prn__lua_mix(3, (uint64_t)lua_tointeger(L, index));
         } else {
             double number = lua_tonumber(L, index);
             uint64_t bits;
             memcpy(&bits, &number, sizeof bits);
-            return mix(4, bits);
+            return prn__lua_mix(4, bits);
         }
     case LUA_TSTRING: {
         const char *text = lua_tolstring(L, index, &length);
-        return mix(5, prn__hash_bytes(text, length).low);
+        return prn__lua_mix(5, prn__hash_bytes(text, length).low);
     }
     default:
-        return mix(6 + (uint64_t)type, (uint64_t)(uintptr_t)lua_topointer(L, index));
+        return prn__lua_mix(6 + (uint64_t)type, (uint64_t)(uintptr_t)lua_topointer(L, index));
     }
 }
 
@@ -118,13 +116,13 @@ static void look_at_table(walk *w, int index, const char *name)
                            " table", name);
         }
         lua_pop(L, 1);
-        digest = mix(digest, hash_of(L, -1));
+        digest = prn__lua_mix(digest, prn__lua_hash(L, -1));
         meet(w, "a metatable");
         lua_pop(L, 1);
     }
     lua_pushnil(L);
     while (lua_next(L, index) != 0) {
-        digest += mix(hash_of(L, -2), hash_of(L, -1)); /* a sum: in any order */
+        digest += prn__lua_mix(prn__lua_hash(L, -2), prn__lua_hash(L, -1)); /* a sum: in any order */
         meet(w, lua_type(L, -2) == LUA_TSTRING ? lua_tostring(L, -2) : name);
         lua_pop(L, 1);
         meet(w, name);
@@ -139,7 +137,7 @@ static void look_at_function(walk *w, int index)
     const char *name;
     for (int i = 1; (name = lua_getupvalue(L, index, i)) != NULL; i++) {
         meet(w, name);
-        uint64_t digest = hash_of(L, -1);
+        uint64_t digest = prn__lua_hash(L, -1);
         lua_pop(L, 1);
         lua_pushlightuserdata(L, lua_upvalueid(L, index, i)); /* a variable that functions share is one */
         note(w, digest, "its variable", name);
@@ -193,151 +191,4 @@ void prn__lua_watch_check(lua_State *L, int function, int before)
 {
     walk_all(L, function, before);
     lua_pop(L, 1);
-}
-
-/* ---- what functions were made with ---------------------------------------------------------------------------------------------- */
-
-typedef struct key_place {
-    int rank; /* booleans, numbers, texts */
-    lua_Number number;
-    const char *text; /* alive in the table */
-    size_t length;
-} key_place;
-
-static int compare_places(const void *left, const void *right)
-{
-    const key_place *a = left, *b = right;
-    if (a->rank != b->rank || a->text == NULL) {
-        return a->rank != b->rank ? (a->rank > b->rank) - (a->rank < b->rank) : (a->number > b->number) - (a->number < b->number);
-    }
-    size_t shorter = a->length < b->length ? a->length : b->length;
-    int order = memcmp(a->text, b->text, shorter);
-    return order != 0 ? order : (a->length > b->length) - (a->length < b->length);
-}
-
-typedef struct content {
-    lua_State *L;
-    int seen, list; /* number of each object; the objects, in the order in which they are met */
-    lua_Integer count;
-    prn__digest digest;
-} content;
-
-static void take(content *c, uint64_t value)
-{
-    c->digest.low = mix(c->digest.low, value);
-    c->digest.high = mix(c->digest.high ^ 0xa5a5a5a5a5a5a5a5ull, value);
-}
-
-static int take_code(lua_State *L, const void *bytes, size_t length, void *context)
-{
-    (void)L;
-    take(context, prn__hash_bytes(bytes, length).low);
-    return 0;
-}
-
-/* The value on top of the stack; an object by the number under which it is met. Pops it. */
-static void take_value(content *c)
-{
-    lua_State *L = c->L;
-    int type = lua_type(L, -1);
-    take(c, (uint64_t)type);
-    if (type == LUA_TTABLE || type == LUA_TFUNCTION) {
-        lua_pushvalue(L, -1);
-        if (lua_rawget(L, c->seen) == LUA_TNIL) {
-            lua_pushvalue(L, -2);
-            lua_pushinteger(L, ++c->count);
-            lua_rawset(L, c->seen);
-            lua_pushvalue(L, -2);
-            lua_rawseti(L, c->list, c->count);
-            take(c, (uint64_t)c->count);
-        } else {
-            take(c, (uint64_t)lua_tointeger(L, -1));
-        }
-        lua_pop(L, 1);
-    } else if (type == LUA_TNIL || type == LUA_TBOOLEAN || type == LUA_TNUMBER || type == LUA_TSTRING) {
-        take(c, hash_of(L, -1));
-    }
-    lua_pop(L, 1);
-}
-
-static void take_table(content *c, int index)
-{
-    lua_State *L = c->L;
-    size_t count = 0;
-    uint64_t others = 0;
-    lua_pushnil(L);
-    while (lua_next(L, index) != 0) {
-        lua_pop(L, 1);
-        count++;
-    }
-    key_place *places = lua_newuserdatauv(L, (count + 1) * sizeof *places, 0);
-    memset(places, 0, (count + 1) * sizeof *places);
-    count = 0;
-    lua_pushnil(L);
-    while (lua_next(L, index) != 0) {
-        int type = lua_type(L, -2);
-        key_place *place = &places[count];
-        lua_pop(L, 1);
-        if (type != LUA_TBOOLEAN && type != LUA_TNUMBER && type != LUA_TSTRING) {
-            lua_pushvalue(L, -1); /* these have no order that is the same in every process: a sum */
-            (void)lua_rawget(L, index);
-            int plain = lua_type(L, -1) != LUA_TTABLE && lua_type(L, -1) != LUA_TFUNCTION && lua_type(L, -1) != LUA_TUSERDATA;
-            others += plain ? hash_of(L, -1) : 1;
-            lua_pop(L, 1);
-            continue;
-        }
-        place->rank = type;
-        place->number = type == LUA_TBOOLEAN ? lua_toboolean(L, -1) : type == LUA_TNUMBER ? lua_tonumber(L, -1) : 0;
-        place->text = type == LUA_TSTRING ? lua_tolstring(L, -1, &place->length) : NULL;
-        count++;
-    }
-    qsort(places, count, sizeof *places, compare_places);
-    take(c, others);
-    for (size_t i = 0; i < count; i++) {
-        if (places[i].text != NULL) {
-            lua_pushlstring(L, places[i].text, places[i].length);
-        } else if (places[i].rank == LUA_TBOOLEAN) {
-            lua_pushboolean(L, places[i].number != 0);
-        } else {
-            lua_pushnumber(L, places[i].number); /* finds whole numbers, too */
-        }
-        take(c, hash_of(L, -1));
-        (void)lua_rawget(L, index);
-        take_value(c);
-    }
-    if (lua_getmetatable(L, index)) {
-        take_value(c);
-    }
-}
-
-prn__digest prn__lua_content(lua_State *L, const int *functions, size_t count)
-{
-    content c = {.L = L, .digest = {1, 2}};
-    const char *name;
-    int top = lua_gettop(L);
-    luaL_checkstack(L, 40, "a strategy's functions");
-    lua_newtable(L);
-    c.seen = lua_gettop(L);
-    lua_newtable(L);
-    c.list = lua_gettop(L);
-    for (size_t i = 0; i < count; i++) {
-        (void)lua_rawgeti(L, LUA_REGISTRYINDEX, functions[i]); /* nil for LUA_NOREF */
-        take_value(&c);
-    }
-    for (lua_Integer i = 1; i <= c.count; i++) {
-        (void)lua_rawgeti(L, c.list, i);
-        int index = lua_gettop(L);
-        if (lua_istable(L, index)) {
-            take_table(&c, index);
-        } else {
-            (void)lua_dump(L, take_code, &c, 1); /* the function on top; one of C has no code to show */
-            for (int k = 1; (name = lua_getupvalue(L, index, k)) != NULL; k++) {
-                take(&c, prn__hash_bytes(name, strlen(name)).low);
-                take_value(&c);
-            }
-        }
-        lua_settop(L, c.list);
-    }
-    lua_settop(L, top);
-    return c.digest;
 }

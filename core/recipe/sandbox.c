@@ -196,6 +196,7 @@ void prn__sandbox_libraries(lua_State *L)
     prn__guards_open(L);
     lua_pushcfunction(L, require_module);
     lua_setglobal(L, "require");
+    prn__lua_know_libraries(L);
 }
 
 void prn__sandbox_run_recipe(lua_State *L)

@@ -721,8 +721,13 @@ static void read_plain(const prn__view *view)
     prn_option_value value;
     (void)prn__view_read(view, "batch", &value);
     recipe->batch = value.integer;
-    (void)prn__view_read(view, "micro_batch", &value);
-    recipe->micro_batch = value.integer;
+    const char *micro = prn__view_text(view, "micro_batch");
+    if (micro != NULL && strcmp(micro, "auto") == 0) {
+        recipe->micro_batch = PRN__MICRO_BATCH_AUTO;
+    } else {
+        (void)prn__view_read(view, "micro_batch", &value);
+        recipe->micro_batch = value.integer;
+    }
     (void)prn__view_read(view, "checkpointing", &value);
     recipe->checkpointing = value.integer != 0;
     (void)prn__view_read(view, "transform", &value);

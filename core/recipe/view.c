@@ -251,8 +251,11 @@ static const char *value_text(const prn__view *view, const prn_option *field)
         return lua_toboolean(L, -1) ? "true" : "false";
     case PRN_OPTION_INTEGER:
     case PRN_OPTION_REAL:
+        if (field->choices != NULL && type == LUA_TSTRING && strcmp(lua_tostring(L, -1), field->choices) == 0) {
+            return field->choices; /* the one word that may stand for a number */
+        }
         if (type != LUA_TNUMBER) {
-            wrong_type(view, field, "a number", -1);
+            wrong_type(view, field, field->choices != NULL ? "a number, or \"auto\"" : "a number", -1);
         }
         return number_text(view, field, -1);
     case PRN_OPTION_REAL_LIST:

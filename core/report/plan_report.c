@@ -186,7 +186,7 @@ static void source_text(const prn__plan *plan, const prn__stage *stage, prn__tex
     const prn__manifest_step *steps = plan->manifest->steps;
     uint32_t n = stage->source_count;
     if ((stage->hooks & PRN_HOOK_FINISH) != 0) {
-        prn__text_printf(text, "finishes #%d", stage->parent + 1);
+        prn__text_printf(text, "finishes %s#%d", stage->of_trunk ? "trunk " : "", stage->parent + 1);
         return;
     }
     if (stage->is_branch) {
@@ -349,6 +349,7 @@ static void put_line(prn__json *json, json_t *strategies, const prn__plan *plan,
     prn__json_real(json, object, "memory_factor", line->memory_factor);
     prn__json_real(json, object, "memory_adjusted_flops", line->memory_adjusted_flops);
     prn__json_real(json, object, "checkpoint_bytes", line->checkpoint_bytes);
+    prn__json_real(json, object, "kept_bytes", line->kept_bytes);
     prn__json_integer(json, object, "buffer_samples", line->buffer_samples);
     prn__json_real(json, object, "buffer_bytes", line->buffer_bytes);
     json_t *steps = prn__json_array(json, object, "steps");
@@ -360,6 +361,9 @@ static void put_line(prn__json *json, json_t *strategies, const prn__plan *plan,
         prn__json_string(json, step, "stage", stage->key);
         prn__json_string(json, step, "trained", plan->stages[line->trained[t]].key);
         prn__json_string(json, step, "trunk", plan->stages[line->trunk[t]].key);
+        if (line->trunk_deployed[t] >= 0 && line->trunk_deployed[t] != line->trunk[t]) {
+            prn__json_string(json, step, "trunk_deployed", plan->stages[line->trunk_deployed[t]].key);
+        }
         prn__json_integer(json, step, "updates", line->step_updates[t]);
         put_cost(json, step, line->step_forward_macs[t], line->step_total_macs[t], line->step_teacher_macs[t], line->step_tuning_macs[t],
                  line->step_samples[t]);

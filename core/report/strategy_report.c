@@ -62,6 +62,9 @@ static void put_finish(prn__text *text, const prn_stage_request *r)
     if (r->finish_scores > 0) {
         prn__text_printf(text, ", %" PRId64 " scores of '%s' a step so far", r->finish_scores, r->finish_set != NULL ? r->finish_set : "");
     }
+    if (r->kept_vectors > 0) {
+        prn__text_printf(text, ", keeps %" PRId64 " vector%s", r->kept_vectors, r->kept_vectors > 1 ? "s" : "");
+    }
 }
 
 static void print_step(prn__table *table, uint32_t step, const prn_stage_request *r, prn__text *target)
@@ -182,6 +185,7 @@ static void json_step(prn__json *json, json_t *list, uint32_t step, const prn_st
     prn__json_integer(json, object, "finish_gradient_batches", r->finish_gradient_batches);
     prn__json_integer(json, object, "finish_scores", r->finish_scores);
     prn__json_string(json, object, "finish_set", r->finish_set);
+    prn__json_integer(json, object, "kept_vectors", r->kept_vectors);
     prn__json_string(json, object, "evaluate", r->evaluate == PRN_WEIGHTS_TRAINED ? "trained" : "deployed");
     prn__json_integer(json, object, "teacher_forward_passes", r->teacher != PRN_TEACHER_NONE);
 }

@@ -30,7 +30,8 @@ typedef struct prn__execution {
     prn__sharing *sharing;
     prn__device device;
     prn__tokenizer *tokenizer;
-    prn__trainer *trainer;   /* made for the first stage that trains, used for all */
+    prn__trainer *trainer;   /* made for the first stage that trains, used for all; another one when the micro-batch changes */
+    int64_t micro, trainer_micro; /* with micro_batch = "auto": this stage's micro-batch, and the trainer's */
     prn__embedder *embedder; /* made for the first evaluation */
     prn__stage_state state;
     int32_t loaded_stage;    /* whose finished weights `state` and the embedder hold; -1 for none */
@@ -56,8 +57,15 @@ void prn__execution_report(const prn__execution *x, prn__progress *progress, con
 prn_status prn__stage_note(prn__execution *x, const prn__stage *stage, const char *field, char target[33], prn_error *error);
 /* The weights of a finished stage into x->state, checked against its stage.json. */
 prn_status prn__finished_load(prn__execution *x, int32_t stage, int optimizer, prn_error *error);
-/* x->trainer exists. */
+/* x->trainer exists, for micro-batches of x->micro where the recipe says "auto". */
 prn_status prn__trainer_ready(prn__execution *x, prn_error *error);
+/* After a checkpoint was looked for: its micro-batch, when it is smaller, and what the next checkpoints say. */
+prn_status prn__micro_resume(prn__execution *x, int found, prn_error *error);
+/* `work` on a stage; with micro_batch = "auto" again with smaller ones while the device has too little memory. It leaves off where it can go on. */
+typedef prn_status (*prn__stage_work)(prn__execution *x, int32_t stage, prn_error *error);
+prn_status prn__stage_fitted(prn__execution *x, int32_t stage, prn__stage_work work, prn_error *error);
+/* prn__stage_score, without the trainer when there is no memory for both. */
+prn_status prn__score_fitted(prn__execution *x, int32_t stage, prn_error *error);
 /* Stages of data without stated checksums were keyed by name: their data must still be what they were trained on. */
 prn_status prn__check_finished(prn__execution *x, const prn__stage *stage, prn_error *error);
 /* The stage started from the weights that its parent has now. */

@@ -34,7 +34,7 @@ const char *prn__execution_folder(prn__execution *x, const prn__stage *stage)
 const char *prn__stage_label(const prn__plan *plan, const prn__stage *stage, char *target, size_t bytes)
 {
     int used = snprintf(target, bytes, "time step %u (%s), %s%s ", stage->time_step, plan->manifest->steps[stage->time_step - 1].name,
-                        stage->is_branch ? "branch, " : "",
+                        stage->is_branch ? "branch, " : stage->of_trunk ? "trunk, " : "",
                         stage->used_by_count == 1 ? "strategy" : "strategies");
     for (uint32_t i = 0; i < stage->used_by_count && used >= 0 && (size_t)used < bytes; i++) {
         int more = snprintf(target + used, bytes - (size_t)used, "%s%s", i > 0 ? ", " : "", stage->used_by[i]);
@@ -227,10 +227,9 @@ prn_status prn__check_parent(prn__execution *x, const prn__stage *stage, prn_err
 static prn_status run_stage(prn__execution *x, int32_t index, prn_error *error)
 {
     const prn__stage *stage = &x->plan->stages[index];
-    prn_status status = stage->is_done                     ? PRN_OK
-                        : (stage->hooks & PRN_HOOK_FINISH) ? prn__stage_finish_weights(x, index, error)
-                                                           : prn__stage_train(x, index, error);
-    return status == PRN_OK && stage->is_scored ? prn__stage_score(x, index, error) : status;
+    prn_status status = stage->is_done ? PRN_OK
+                                       : prn__stage_fitted(x, index, (stage->hooks & PRN_HOOK_FINISH) ? prn__stage_finish_weights : prn__stage_train, error);
+    return status == PRN_OK && stage->is_scored ? prn__score_fitted(x, index, error) : status;
 }
 
 static prn_status run_stages(prn__execution *x, prn_error *error)
@@ -245,6 +244,18 @@ static prn_status run_stages(prn__execution *x, prn_error *error)
         prn__turn_end(x, &turn, status == PRN_OK);
     }
     return status;
+}
+
+/* A manifest that knows its samples only roughly describes data of others. */
+static prn_status of_others_data(const prn__manifest *manifest, prn_status status, prn_error *error)
+{
+    int is_rough = 0;
+    for (size_t t = 0; t < manifest->step_count; t++) {
+        is_rough |= manifest->steps[t].train.samples < 0 && manifest->steps[t].train.about >= 0;
+    }
+    return is_rough ? prn_error_context(error, status, "%s: this data must be obtained from its owners first; the first lines of that file say where, and how"
+                                        " to lay it out (`perennial plan` works without it)", manifest->path)
+                    : status;
 }
 
 prn_status prn__run_execute(prn__plan *plan, prn__registry *registry, const prn__run_options *options, prn_error *error)
@@ -274,6 +285,9 @@ prn_status prn__run_execute(prn__plan *plan, prn__registry *registry, const prn_
     status = prepare(x, error);
     if (status == PRN_OK) {
         status = run_stages(x, error);
+    }
+    if (status == PRN_NOT_FOUND) {
+        status = of_others_data(plan->manifest, status, error);
     }
     if (status == PRN_OK) {
         status = prn__attempt_complete(&x->attempt, &x->device, x->data_digests, error);

@@ -28,6 +28,7 @@ typedef struct prn__callback {
     prn_status status;
     int64_t gradient_batches, scores;                   /* finish: what it has used */
     int64_t declared_gradient_batches, declared_scores; /* and what the plan counted */
+    int64_t kept_vectors, declared_kept_vectors; /* the same of vectors; declared -1: by a plugin that cannot say */
 } prn__callback;
 
 typedef struct prn__run_options {

@@ -18,7 +18,7 @@
 #include "run/stage_data.h"
 #include "run/strategy_open.h"
 
-enum { KEPT_LIMIT = 8, NAME_BYTES = 64 };
+enum { NAME_BYTES = 64 };
 static const char KEPT_FILE[] = "kept.safetensors";
 
 /* 1 when the plugin was built against an SDK that has this callback, and sets it. */
@@ -38,11 +38,15 @@ struct prn__hooks {
     struct {
         char name[NAME_BYTES];
         float *values;
-    } kept[KEPT_LIMIT];
+    } kept[PRN__KEPT_LIMIT];
     size_t kept_count;
+    int64_t kept_refused; /* beyond what the plan declared */
     json_t *notes;
     int64_t gradient_batches, scores; /* what `finish` has used of what the plan counted */
     int memory_is_used;               /* this update's memory gradient was asked for */
+    const char *composed;             /* by the last composing callback, in words */
+    int is_updating;                  /* the stage's updates are under way */
+    int is_named;                     /* an error has been given the strategy's name: once is enough */
 };
 
 static prn_status no_memory(prn_error *error)
@@ -50,11 +54,23 @@ static prn_status no_memory(prn_error *error)
     return prn_error_set(error, PRN_NO_MEMORY, "out of memory while running a strategy");
 }
 
-static prn_status of_strategy(const prn__hooks *h, prn_status status, const char *what, prn_error *error)
+static prn_status of_strategy(prn__hooks *h, prn_status status, const char *what, prn_error *error)
 {
-    return status == PRN_OK ? status
-                            : prn_error_context(error, status, "strategy '%s', time step %u (%s), %s", h->label, h->stage->time_step,
-                                                h->x->plan->manifest->steps[h->stage->time_step - 1].name, what);
+    if (status == PRN_OK) {
+        return PRN_OK;
+    }
+    h->is_named = 1;
+    char update[64] = "";
+    if (h->is_updating) {
+        (void)snprintf(update, sizeof update, "update %" PRId64 " of %" PRId64 ", ", h->view.step + 1, h->stage->steps);
+    }
+    return prn_error_context(error, status, "strategy '%s', time step %u (%s), %s%s%s", h->label, h->stage->time_step,
+                             h->x->plan->manifest->steps[h->stage->time_step - 1].name, h->stage->is_branch ? "branch, " : "", update, what);
+}
+
+int prn__hooks_has_named(const prn__hooks *h)
+{
+    return h != NULL && h->is_named;
 }
 
 /* The watch of the run, before and after a callback. */
@@ -67,7 +83,8 @@ static prn_status tell(const prn__hooks *h, const char *name, int is_over, prn_s
     const prn__callback callback = {.label = h->label, .name = name, .time_step = h->stage->time_step, .is_over = is_over, .status = status,
                                     .gradient_batches = h->gradient_batches, .scores = h->scores,
                                     .declared_gradient_batches = h->stage->finish_gradient_batches,
-                                    .declared_scores = h->stage->finish_scores * h->stage->time_step};
+                                    .declared_scores = h->stage->finish_scores * h->stage->time_step,
+                                    .kept_vectors = (int64_t)h->kept_count + h->kept_refused, .declared_kept_vectors = h->stage->kept_vectors};
     return options->callback(options->callback_context, &callback, error);
 }
 
@@ -87,6 +104,7 @@ static prn_status tell(const prn__hooks *h, const char *name, int is_over, prn_s
 static prn_status find_stage(const prn__hooks *h, uint32_t after_step, uint32_t which, int32_t *index, prn_error *error)
 {
     const prn__plan_line *line = &h->x->plan->lines[h->stage->line];
+    const int32_t *trained = h->stage->of_trunk ? line->trunk : line->trained, *deployed = h->stage->of_trunk ? line->trunk_deployed : line->deployed;
     const int is_own = h->is_finishing && after_step == h->stage->time_step && which == PRN_WEIGHTS_TRAINED;
     *index = -1;
     if (after_step == 0) {
@@ -96,7 +114,7 @@ static prn_status find_stage(const prn__hooks *h, uint32_t after_step, uint32_t 
         return prn_error_set(error, PRN_INVALID, "weights after time step %u were asked for: only those of steps before %u are there", after_step,
                              h->stage->time_step);
     }
-    *index = which == PRN_WEIGHTS_TRAINED ? line->trained[after_step - 1] : line->deployed[after_step - 1];
+    *index = is_own ? h->stage->parent : which == PRN_WEIGHTS_TRAINED ? trained[after_step - 1] : deployed[after_step - 1];
     return PRN_OK;
 }
 
@@ -145,8 +163,10 @@ static prn_status keep(void *self, const char *name, const prn_vector *vector, p
     while (at < h->kept_count && strcmp(h->kept[at].name, name) != 0) {
         at++;
     }
-    if (at == KEPT_LIMIT) {
-        return prn_error_set(error, PRN_INVALID, "more than %d vectors are to be kept", KEPT_LIMIT);
+    if (at == PRN__KEPT_LIMIT || (h->stage->kept_vectors >= 0 && (int64_t)at == h->stage->kept_vectors)) { /* the plan's storage must be the run's */
+        h->kept_refused++;
+        return prn_error_set(error, PRN_INVALID, "it keeps '%s', and `plan` declared %" PRId64 " kept vectors; raise kept_vectors, which can be %d", name,
+                             h->stage->kept_vectors >= 0 ? h->stage->kept_vectors : PRN__KEPT_LIMIT, PRN__KEPT_LIMIT);
     }
     if (at == h->kept_count) {
         h->kept[at].values = prn__alloc_array((size_t)h->x->plan->model->flat_elements, sizeof(float));
@@ -168,7 +188,8 @@ static prn_status load_kept(void *self, uint32_t after_step, const char *name, p
         return prn_error_set(error, PRN_INVALID, "what time step %u kept was asked for: only steps before %u have kept something", after_step,
                              h->stage->time_step);
     }
-    const char *folder = prn__execution_folder(h->x, &plan->stages[plan->lines[h->stage->line].deployed[after_step - 1]]);
+    const prn__plan_line *line = &plan->lines[h->stage->line];
+    const char *folder = prn__execution_folder(h->x, &plan->stages[(h->stage->of_trunk ? line->trunk_deployed : line->deployed)[after_step - 1]]);
     char *path = folder != NULL ? prn__path_join(folder, KEPT_FILE) : NULL;
     if (path == NULL) {
         return no_memory(error);
@@ -326,24 +347,27 @@ static prn_status compose_loss(void *context, const prn_composer *composer, prn_
 {
     prn__hooks *h = context;
     prn_status status;
+    h->composed = "composing its loss";
     CALL(h, status, compose_loss, &h->view, composer, error);
-    return of_strategy(h, status, "composing its loss", error);
+    return of_strategy(h, status, h->composed, error);
 }
 
 static prn_status compose_memory_loss(void *context, const prn_composer *composer, prn_error *error)
 {
     prn__hooks *h = context;
     prn_status status;
+    h->composed = "composing its loss on memory batches";
     CALL(h, status, compose_memory_loss, &h->view, composer, error);
-    return of_strategy(h, status, "composing its loss on memory batches", error);
+    return of_strategy(h, status, h->composed, error);
 }
 
 static prn_status compose_penalty(void *context, const prn_composer *composer, prn_error *error)
 {
     prn__hooks *h = context;
     prn_status status;
+    h->composed = "composing its penalty";
     CALL(h, status, compose_penalty, &h->view, composer, error);
-    return of_strategy(h, status, "composing its penalty", error);
+    return of_strategy(h, status, h->composed, error);
 }
 
 static prn_status change_gradient(void *context, prn_error *error)
@@ -378,6 +402,12 @@ prn_status prn__hooks_train(prn__hooks *h, int64_t first_step, prn_error *error)
     }
     if (status == PRN_OK) {
         status = prn__trainer_set_terms(h->x->trainer, &terms, error);
+        if (status != PRN_OK && h->is_named) { /* by the callback that failed */
+            return status;
+        }
+        if ((status == PRN_INVALID || status == PRN_UNSUPPORTED) && h->composed != NULL) { /* what it composed does not fit together, as the trainer found behind the callback */
+            return of_strategy(h, status, h->composed, error);
+        }
     }
     if (status == PRN_OK) {
         status = tell(h, "training", 1, PRN_OK, error);
@@ -395,6 +425,7 @@ prn_status prn__hooks_train(prn__hooks *h, int64_t first_step, prn_error *error)
 prn_status prn__hooks_next_memory(prn__hooks *h, int64_t step, const prn__batch **memory, prn_error *error)
 {
     h->view.step = step;
+    h->is_updating = 1;
     h->memory_is_used = 0;
     *memory = NULL;
     if (h->memory.loader == NULL) {
@@ -409,7 +440,7 @@ prn_status prn__hooks_next_memory(prn__hooks *h, int64_t step, const prn__batch 
 
 static prn_status save_kept(const prn__hooks *h, const char *folder, prn_error *error)
 {
-    prn__st_tensor tensors[KEPT_LIMIT];
+    prn__st_tensor tensors[PRN__KEPT_LIMIT];
     const int64_t n = h->x->plan->model->flat_elements;
     char *path = prn__path_join(folder, KEPT_FILE);
     if (path == NULL) {
@@ -485,13 +516,17 @@ prn_status prn__stage_finish_weights(prn__execution *x, int32_t index, prn_error
         } else {
             status = prn_error_set(error, PRN_INVALID, "it asks for PRN_HOOK_FINISH and has no `finish`");
         }
+        if (status == PRN_OK && stage->kept_vectors >= 0 && (int64_t)h->kept_count != stage->kept_vectors) {
+            status = prn_error_set(error, PRN_INVALID, "it keeps %zu vector%s, and `plan` declared %" PRId64 " as kept_vectors", h->kept_count,
+                                   h->kept_count == 1 ? "" : "s", stage->kept_vectors);
+        }
         if (status == PRN_OK) {
             status = prn__trainer_get_state(x->trainer, x->state.weights, NULL, NULL, NULL, error);
         }
         if (status == PRN_OK) {
             status = check_finite(x, error);
         }
-        status = of_strategy(h, status, "finishing", error);
+        status = of_strategy(h, status, stage->of_trunk ? "finishing the trunk" : "finishing", error);
     }
     if (status == PRN_OK) {
         x->state.seconds = prn__now_s() - begin;

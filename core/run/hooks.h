@@ -18,6 +18,9 @@ prn_status prn__hooks_train(prn__hooks *hooks, int64_t first_step, prn_error *er
 /* The memory batch of update `step`; NULL where the stage has none. */
 prn_status prn__hooks_next_memory(prn__hooks *hooks, int64_t step, const prn__batch **memory, prn_error *error);
 
+/* 1 when the last error already says whose it is, at which time step and update; NULL is allowed. */
+int prn__hooks_has_named(const prn__hooks *hooks);
+
 /* Makes what is missing of a finishing stage: the deployed weights from the trained ones, and what the strategy keeps. */
 prn_status prn__stage_finish_weights(prn__execution *x, int32_t stage, prn_error *error);
 

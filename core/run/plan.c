@@ -210,6 +210,10 @@ static prn_status check_hooks(const planner *p, const prn_stage_request *request
         return prn_error_set(error, PRN_INVALID, "what it declares of `finish` does not fit together (%" PRId64 " gradient batches, %" PRId64 " scores)",
                              request->finish_gradient_batches, request->finish_scores);
     }
+    if (request->kept_vectors < 0 || request->kept_vectors > PRN__KEPT_LIMIT || (request->kept_vectors > 0 && (request->hooks & PRN_HOOK_FINISH) == 0)) {
+        return prn_error_set(error, PRN_INVALID, "it declares %" PRId64 " kept vectors%s; `finish` keeps 0 to %d", request->kept_vectors,
+                             (request->hooks & PRN_HOOK_FINISH) == 0 ? " without PRN_HOOK_FINISH" : "", PRN__KEPT_LIMIT);
+    }
     for (uint32_t t = 0; t < step && request->finish_set != NULL; t++) {
         int found = 0;
         for (size_t e = 0; e < manifest->steps[t].evaluation_count; e++) {
@@ -316,8 +320,56 @@ static void count_cost(const planner *p, size_t strategy, prn__stage *stage)
     stage->total_macs = ((double)stage->samples + memory) * p->sample_total_macs + stage->teacher_macs;
 }
 
+static void add_cost(prn__plan_line *line, uint32_t t, const prn__stage *stage)
+{
+    line->step_forward_macs[t] += stage->forward_macs;
+    line->step_total_macs[t] += stage->total_macs;
+    line->step_teacher_macs[t] += stage->teacher_macs;
+    line->step_tuning_macs[t] += stage->tuning_macs;
+    line->step_samples[t] += stage->samples;
+    line->step_updates[t] += stage->steps;
+    line->forward_macs += stage->forward_macs;
+    line->total_macs += stage->total_macs;
+    line->teacher_macs += stage->teacher_macs;
+    line->tuning_macs += stage->tuning_macs;
+    line->samples += stage->samples;
+}
+
+/* What the strategy makes of the branch's weights after steps 1..last, it makes of the trunk's as well: a later step starts from that.
+ * The branch cannot serve: its learning rate has fallen, and the trunk's has not. What `finish` may load of earlier steps, it loads of their
+ * trunks, so these come first. */
+static prn_status finish_trunks(planner *p, size_t strategy, uint32_t last, prn_error *error)
+{
+    prn__plan *plan = p->plan;
+    prn__plan_line *line = &plan->lines[strategy];
+    prn_status status = PRN_OK;
+    for (uint32_t t = 0; t < last && status == PRN_OK; t++) {
+        if (line->trunk_deployed[t] >= 0) {
+            continue;
+        }
+        line->trunk_deployed[t] = line->trunk[t];
+        if (line->deployed[t] == line->trained[t]) {
+            continue;
+        }
+        const prn__stage *trunk = &plan->stages[line->trunk[t]];
+        prn__stage stage = plan->stages[line->deployed[t]];
+        stage.parent = line->trunk[t];
+        stage.line = (uint32_t)strategy;
+        stage.of_trunk = 1;
+        stage.is_scored = 0;
+        stage.used_by = NULL;
+        stage.used_by_count = 0;
+        stage.updates_before = trunk->updates_before + trunk->steps;
+        status = add_stage(p, strategy, &stage, &line->trunk_deployed[t], error);
+        if (status == PRN_OK) {
+            add_cost(line, t, &plan->stages[line->trunk_deployed[t]]);
+        }
+    }
+    return status;
+}
+
 /* The stage that `request` goes on from; -1: none. */
-static prn_status find_start(const planner *p, size_t strategy, const prn_stage_request *request, int32_t *parent, prn_error *error)
+static prn_status find_start(planner *p, size_t strategy, const prn_stage_request *request, int32_t *parent, prn_error *error)
 {
     const prn__plan_line *line = &p->plan->lines[strategy];
     *parent = -1;
@@ -331,9 +383,9 @@ static prn_status find_start(const planner *p, size_t strategy, const prn_stage_
         return PRN_OK;
     }
     if (prn__schedule_has_branch(&p->recipe->schedule)) {
-        return prn_error_set(error, PRN_INVALID, "it goes on from the weights that it deployed after step %u, and the schedule p.%s goes on from the trunk and"
-                             " has only a branch deployed: that trunk would end here; use a schedule without a branch, or a strategy that goes on from"
-                             " trained weights", t + 1, prn__schedule_name(p->recipe->schedule.kind));
+        prn_status status = finish_trunks(p, strategy, request->start_step, error);
+        *parent = line->trunk_deployed[t];
+        return status;
     }
     *parent = line->deployed[t];
     return PRN_OK;
@@ -424,6 +476,7 @@ static prn_status finish_for(planner *p, size_t strategy, uint32_t step, const p
     stage.source_count = trained->source_count;
     stage.finish_gradient_batches = request->finish_gradient_batches;
     stage.finish_scores = request->finish_scores;
+    stage.kept_vectors = p->strategies[strategy].declares_kept ? request->kept_vectors : -1;
     stage.finish_set = request->finish_set != NULL ? prn__arena_strdup(&p->plan->memory, request->finish_set) : NULL;
     if (request->finish_set != NULL && stage.finish_set == NULL) {
         return no_memory(error);
@@ -442,7 +495,7 @@ static prn_status finish_for(planner *p, size_t strategy, uint32_t step, const p
     return add_stage(p, strategy, &stage, index, error);
 }
 
-/* The one to three stages of one time step of a strategy. */
+/* The one to three stages of one time step of a strategy; finish_trunks may add a fourth later. */
 static prn_status stages_for(planner *p, size_t strategy, uint32_t step, const prn_stage_request *request, prn_error *error)
 {
     prn__plan *plan = p->plan;
@@ -453,6 +506,7 @@ static prn_status stages_for(planner *p, size_t strategy, uint32_t step, const p
         return status;
     }
     line->deployed[t] = line->trained[t];
+    line->trunk_deployed[t] = -1;
     if ((request->hooks & PRN_HOOK_FINISH) != 0) {
         status = finish_for(p, strategy, step, request, line->trained[t], &line->deployed[t], error);
         if (status != PRN_OK) {
@@ -467,18 +521,8 @@ static prn_status stages_for(planner *p, size_t strategy, uint32_t step, const p
         if (part > 0 && parts[part] == parts[part - 1]) {
             continue;
         }
-        line->step_forward_macs[t] += stage->forward_macs;
-        line->step_total_macs[t] += stage->total_macs;
-        line->step_teacher_macs[t] += stage->teacher_macs;
-        line->step_tuning_macs[t] += stage->tuning_macs;
-        line->step_samples[t] += stage->samples;
-        line->step_updates[t] += stage->steps;
+        add_cost(line, t, stage);
     }
-    line->forward_macs += line->step_forward_macs[t];
-    line->total_macs += line->step_total_macs[t];
-    line->teacher_macs += line->step_teacher_macs[t];
-    line->tuning_macs += line->step_tuning_macs[t];
-    line->samples += line->step_samples[t];
     return PRN_OK;
 }
 
@@ -516,7 +560,7 @@ static int make_line(planner *p, prn__plan_line *line)
 {
     const size_t count = p->plan->step_count;
     prn__arena *memory = &p->plan->memory;
-    int32_t **const stages[] = {&line->stages, &line->trunk, &line->trained, &line->deployed};
+    int32_t **const stages[] = {&line->stages, &line->trunk, &line->trained, &line->deployed, &line->trunk_deployed};
     double **const costs[] = {&line->step_forward_macs, &line->step_total_macs, &line->step_teacher_macs, &line->step_tuning_macs};
     int64_t **const counts[] = {&line->step_samples, &line->step_updates};
     int failed = 0;
@@ -754,7 +798,7 @@ prn_status prn__plan_create(const prn__recipe *recipe, prn__registry *registry, 
         goto done;
     }
     plan->step_count = (uint32_t)count;
-    plan->stages = prn__arena_alloc(&plan->memory, 3 * count * recipe->strategy_count * sizeof *plan->stages);
+    plan->stages = prn__arena_alloc(&plan->memory, 4 * count * recipe->strategy_count * sizeof *plan->stages);
     if (plan->stages == NULL) {
         status = no_memory(error);
         goto done;
@@ -781,6 +825,17 @@ done:
     }
     *result = plan;
     return PRN_OK;
+}
+
+int prn__stage_is_ready(const prn__plan *plan, const prn__stage *stage)
+{
+    const prn__plan_line *line = &plan->lines[stage->line];
+    int is_ready = stage->parent < 0 || plan->stages[stage->parent].is_done;
+    for (uint32_t t = 0; stage->hooks != 0 && t + 1 < stage->time_step && is_ready; t++) {
+        is_ready = stage->of_trunk ? plan->stages[line->trunk[t]].is_done && plan->stages[line->trunk_deployed[t]].is_done
+                                   : plan->stages[line->trained[t]].is_done && plan->stages[line->deployed[t]].is_done;
+    }
+    return is_ready;
 }
 
 void prn__plan_destroy(prn__plan *plan)

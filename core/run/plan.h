@@ -1,7 +1,8 @@
 /* core/run/plan.h: the graph of stages that a recipe asks for, with its cost, made without touching hardware.
  *
  * A time step of a strategy is a training stage; with schedules that have a branch, a second one behind it; and with a strategy
- * that decides which weights are deployed, a finishing stage behind that.
+ * that decides which weights are deployed, a finishing stage behind that. Where a later step starts from deployed weights in spite of
+ * the branch, the training stage has a finishing stage of its own: trunks go on from trunks, and branches are what is deployed.
  *
  * A stage = (initial weights, data mixture, budget, schedule, optimizer, model, seed) -> a checkpoint. Its key is a digest of
  * everything that can change its bytes; equal stages are one stage, whichever strategy asks.
@@ -10,6 +11,8 @@
 #define PRN_RUN_PLAN_H
 
 #include "run/recipe.h"
+
+#define PRN__KEPT_LIMIT 8 /* vectors that one finishing stage may keep */
 
 typedef struct prn__plan_source {
     uint32_t time_step;
@@ -48,6 +51,8 @@ typedef struct prn__stage {
     int64_t memory_batch;
     int64_t finish_gradient_batches, finish_scores;
     const char *finish_set;
+    int of_trunk;           /* finishing stage of a trunk: the strategy sees the trunks of earlier steps, and not the branches */
+    int64_t kept_vectors;   /* that `finish` keeps; -1: its plugin is older than the declaration */
 } prn__stage;
 
 typedef struct prn__plan_line { /* one strategy's way through the time steps */
@@ -56,6 +61,8 @@ typedef struct prn__plan_line { /* one strategy's way through the time steps */
     int32_t *trunk;         /* (step_count) the training stage; behind schedules with a branch only this one is gone on from */
     int32_t *trained;       /* (step_count) the weights as trained: the branch where the schedule has one, else the training stage */
     int32_t *deployed;      /* (step_count) the finishing stage where there is one, else `trained`; what the next step starts from, branches apart */
+    int32_t *trunk_deployed; /* (step_count) behind schedules with a branch, where a later step starts from deployed weights: the finishing stage of
+                              * the trunk, or the trunk where the step has no `finish`; else -1 */
     double *step_forward_macs, *step_total_macs, *step_teacher_macs, *step_tuning_macs; /* (step_count) of all its stages together */
     int64_t *step_samples, *step_updates;
     char plugin[33];        /* digest of the plugin's file, or of the recipe's text where that defines the strategy */
@@ -63,7 +70,8 @@ typedef struct prn__plan_line { /* one strategy's way through the time steps */
     int64_t samples;
     const char *options;    /* every option's value, JSON object */
     /* storage.c */
-    double checkpoint_bytes; /* of the finished stages: weights and optimizer state */
+    double checkpoint_bytes; /* of the finished stages: weights, optimizer state and kept vectors */
+    double kept_bytes;       /* part of it: vectors that the strategy keeps beside them */
     int64_t buffer_samples;  /* the most samples of earlier time steps that one step draws from */
     double buffer_bytes;     /* of those, from the sizes of the shards; NaN while these are not there */
     double memory_factor;    /* parameters, optimizer state and teacher, relative to training without a teacher, at its highest */
@@ -85,6 +93,8 @@ typedef struct prn__plan {
 } prn__plan;
 
 prn_status prn__plan_create(const prn__recipe *recipe, prn__registry *registry, prn__plan **plan, prn_error *error);
+/* 1 when all that the stage needs is done: its parent, and what its strategy's code may look at of earlier time steps. [any] */
+int prn__stage_is_ready(const prn__plan *plan, const prn__stage *stage);
 void prn__plan_destroy(prn__plan *plan);
 
 #endif

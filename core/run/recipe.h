@@ -79,6 +79,8 @@ typedef struct prn__recipe_sweep {
     char identity[33];     /* of the whole sweep: what all of its plans have in common (sweep.h); "" before it is known */
 } prn__recipe_sweep;
 
+enum { PRN__MICRO_BATCH_AUTO = -1 };
+
 typedef struct prn__recipe {
     prn__arena memory;
     const char *path;      /* of the recipe file */
@@ -93,7 +95,7 @@ typedef struct prn__recipe {
     const prn__option_pair *backend_options;
     size_t backend_option_count;
     uint64_t seed;
-    int64_t batch, micro_batch;
+    int64_t batch, micro_batch; /* micro_batch 0: the whole batch; PRN__MICRO_BATCH_AUTO: the largest that fits */
     int checkpointing;
     prn__decay_rule decay_rule;
     prn__optimizer_config optimizer;

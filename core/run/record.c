@@ -161,7 +161,7 @@ char *prn__record_recipe(const prn__recipe *r)
     (void)json_object_set_new(object, "backend_options", pairs_of(r->backend_options, r->backend_option_count));
     (void)json_object_set_new(object, "seed", text_of(seed));
     (void)json_object_set_new(object, "batch", json_integer(r->batch));
-    (void)json_object_set_new(object, "micro_batch", json_integer(r->micro_batch));
+    (void)json_object_set_new(object, "micro_batch", r->micro_batch == PRN__MICRO_BATCH_AUTO ? json_string("auto") : json_integer(r->micro_batch));
     (void)json_object_set_new(object, "checkpointing", json_boolean(r->checkpointing));
     (void)json_object_set_new(object, "budget", budget_of(r));
     (void)json_object_set_new(object, "optimizer", json_pack("{s:f, s:f, s:f, s:f, s:f, s:s}", "beta1", r->optimizer.beta1, "beta2", r->optimizer.beta2,

@@ -120,7 +120,7 @@ static prn_status offer(prn__execution *x, uint32_t i, prn__turn *turn, prn_erro
     if (!stage->is_done && prn__stage_is_done(workspace, stage->key)) {
         status = take_over(x, i, error);
     }
-    if (status != PRN_OK || (stage->parent >= 0 && !x->plan->stages[stage->parent].is_done)) {
+    if (status != PRN_OK || !prn__stage_is_ready(x->plan, stage)) {
         return status;
     }
     if (stage->is_done && !s->is_checked[i]) {

@@ -100,6 +100,10 @@ static prn_status state_digest(const char *identity, const prn__stage_state *sta
     (void)snprintf(numbers, sizeof numbers, "%" PRId64 " %" PRId64 " %.17g %.17g", state->step, state->updates, state->seconds, state->last_loss);
     prn__hasher_field(hasher, "stage", identity);
     prn__hasher_field(hasher, "numbers", numbers);
+    if (is_checkpoint && state->micro_batch > 0) {
+        (void)snprintf(numbers, sizeof numbers, "%" PRId64 " %" PRId64, state->micro_batch, state->micro_since);
+        prn__hasher_field(hasher, "micro_batch", numbers);
+    }
     for (int i = 0; i < (is_checkpoint ? PART_COUNT : 2); i++) {
         prn__hasher_update(hasher, part_of(state, i, is_checkpoint), part_bytes(state, is_checkpoint));
     }
@@ -110,7 +114,7 @@ static prn_status state_digest(const char *identity, const prn__stage_state *sta
 
 static prn_status state_save(const char *path, const char *identity, const prn__stage_state *state, int is_checkpoint, prn_error *error)
 {
-    char digest[33], step[24], updates[24], seconds[40], loss[40];
+    char digest[33], step[24], updates[24], seconds[40], loss[40], micro[24], since[24];
     prn__st_tensor tensors[PART_COUNT];
     size_t count = 0;
     prn_status status = state_digest(identity, state, is_checkpoint, digest, error);
@@ -130,8 +134,11 @@ static prn_status state_save(const char *path, const char *identity, const prn__
     (void)snprintf(updates, sizeof updates, "%" PRId64, state->updates);
     (void)snprintf(seconds, sizeof seconds, "%.17g", state->seconds);
     (void)snprintf(loss, sizeof loss, "%.17g", state->last_loss);
+    (void)snprintf(micro, sizeof micro, "%" PRId64, state->micro_batch);
+    (void)snprintf(since, sizeof since, "%" PRId64, state->micro_since);
+    const int has_micro = is_checkpoint && state->micro_batch > 0;
     const char *const metadata[] = {"format", "perennial-state/1", "stage", identity, "step", step, "updates", updates, "seconds", seconds, "last_loss",
-                                    loss, "digest", digest, NULL};
+                                    loss, "digest", digest, has_micro ? "micro_batch" : NULL, micro, "micro_since", since, NULL};
     return prn__safetensors_save(path, tensors, count, metadata, error);
 }
 
@@ -176,6 +183,9 @@ static prn_status state_load(const char *path, const char *identity, int is_chec
         !read_number(file, "seconds", &state->seconds, NULL) || !read_number(file, "last_loss", &state->last_loss, NULL)) {
         status = prn_error_set(error, PRN_CORRUPT, "%s: lacks its stage, step, updates or digest", path);
         goto done;
+    }
+    if (is_checkpoint && (!read_number(file, "micro_batch", NULL, &state->micro_batch) || !read_number(file, "micro_since", NULL, &state->micro_since))) {
+        state->micro_batch = state->micro_since = 0;
     }
     if (strcmp(owner, identity) != 0) {
         const size_t key = strcspn(identity, ".");

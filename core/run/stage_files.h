@@ -14,6 +14,8 @@ typedef struct prn__stage_state {
     float *weights, *m, *v; /* (flat_elements) each, owned */
     double *wide;           /* (3 * flat_elements): the same three, unrounded, for devices that keep more than fp32; else NULL; owned */
     int64_t flat_elements;
+    int64_t micro_batch;    /* with micro_batch = "auto": the one in force, and since which step of the stage; else 0 */
+    int64_t micro_since;
     int64_t step;           /* updates done in this stage */
     int64_t updates;        /* the optimizer's own count: more than `step` when its state was kept from the parent */
     double seconds;         /* training time so far */

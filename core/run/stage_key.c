@@ -178,7 +178,11 @@ prn_status prn__key_common(const prn__recipe *r, const prn__manifest *manifest, 
     hash_model(hasher, &r->model);
     field_integer(hasher, "seed", (int64_t)r->seed);
     field_integer(hasher, "batch", r->batch);
-    field_integer(hasher, "micro_batch", r->micro_batch > 0 && r->micro_batch < r->batch ? r->micro_batch : r->batch);
+    if (r->micro_batch == PRN__MICRO_BATCH_AUTO) { /* which one it was is for stage.json to say */
+        prn__hasher_field(hasher, "micro_batch", "auto");
+    } else {
+        field_integer(hasher, "micro_batch", r->micro_batch > 0 && r->micro_batch < r->batch ? r->micro_batch : r->batch);
+    }
     field_integer(hasher, "decay_rule", (int64_t)r->decay_rule);
     field_real(hasher, "beta1", r->optimizer.beta1);
     field_real(hasher, "beta2", r->optimizer.beta2);
@@ -262,14 +266,17 @@ static prn_status hash_hooks(prn__hasher *hasher, const prn__plan *plan, const p
     prn__hasher_field(hasher, "options", line->options);
     field_integer(hasher, "hooks", stage->hooks);
     for (uint32_t t = 0; t + 1 < stage->time_step; t++) {
-        prn__hasher_field(hasher, "trained", plan->stages[line->trained[t]].key);
-        prn__hasher_field(hasher, "deployed", plan->stages[line->deployed[t]].key);
+        prn__hasher_field(hasher, "trained", plan->stages[stage->of_trunk ? line->trunk[t] : line->trained[t]].key);
+        prn__hasher_field(hasher, "deployed", plan->stages[stage->of_trunk ? line->trunk_deployed[t] : line->deployed[t]].key);
     }
     field_integer(hasher, "teacher", stage->teacher);
     hash_sources(hasher, plan, stage->memory_sources, stage->memory_source_count);
     field_integer(hasher, "memory_batch", stage->memory_batch);
     field_integer(hasher, "finish_gradient_batches", stage->finish_gradient_batches);
     field_integer(hasher, "finish_scores", stage->finish_scores);
+    if (stage->kept_vectors > 0) {
+        field_integer(hasher, "kept_vectors", stage->kept_vectors);
+    }
     for (uint32_t t = 0; t < stage->time_step && stage->finish_set != NULL; t++) { /* what is chosen depends on the sets that choose */
         for (size_t e = 0; e < plan->manifest->steps[t].evaluation_count; e++) {
             const prn__evaluation_set *set = &plan->manifest->steps[t].evaluations[e];

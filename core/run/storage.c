@@ -72,9 +72,17 @@ static void line_storage(const prn__plan *plan, prn__plan_line *line, const doub
     int has_teacher = 0;
     for (uint32_t t = 0; t < plan->step_count; t++) {
         const prn__stage *stage = &plan->stages[line->trunk[t]];
-        const int stages = 1 + (line->trained[t] != line->trunk[t]) + (line->deployed[t] != line->trained[t]);
+        const int32_t parts[4] = {line->trunk[t], line->trained[t], line->deployed[t], line->trunk_deployed[t]};
         const int64_t total = held_samples(stage, t + 1, held, plan->step_count);
-        line->checkpoint_bytes += stages * (weights + moments);
+        for (int part = 0; part < 4; part++) {
+            const prn__stage *one = parts[part] >= 0 ? &plan->stages[parts[part]] : NULL;
+            if (one == NULL || (part > 0 && parts[part] == parts[part - 1]) || (part == 3 && parts[part] == line->trunk[t])) {
+                continue;
+            }
+            const double kept = one->kept_vectors > 0 ? (double)one->kept_vectors * (double)plan->model->flat_elements * 4 : 0;
+            line->kept_bytes += kept;
+            line->checkpoint_bytes += weights + moments + kept;
+        }
         has_teacher |= stage->teacher != PRN_TEACHER_NONE;
         if (total > line->buffer_samples) {
             line->buffer_samples = total;

@@ -26,6 +26,7 @@ prn_status prn__strategy_open(const prn__recipe_strategy *asked, prn__registry *
         prn__strategy_close(strategy);
         return status;
     }
+    strategy->declares_kept = entry == NULL || entry->plugin->abi_minor >= 2;
     if (code != NULL && entry != NULL) {
         prn__digest_format(entry->digest, code);
     } else if (code != NULL) {

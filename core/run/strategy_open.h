@@ -9,6 +9,7 @@ typedef struct prn__open_strategy {
     const prn_strategy *table;
     prn_strategy_instance *instance;
     prn__options *options; /* alive while the instance is */
+    int declares_kept;     /* built against an SDK whose requests have kept_vectors */
 } prn__open_strategy;
 
 /* `code`: digest of what the strategy is made of, the plugin's file or the recipe's text; may be NULL. After a failure nothing is open. */

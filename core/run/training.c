@@ -109,14 +109,6 @@ static prn_status starting_weights(training *t, prn_error *error)
     return status;
 }
 
-prn_status prn__trainer_ready(prn__execution *x, prn_error *error)
-{
-    const prn__recipe *r = x->recipe;
-    const prn__trainer_config config = {.batch = r->batch, .micro_batch = r->micro_batch, .checkpoint = r->checkpointing, .optimizer = r->optimizer};
-    prn_status status = x->trainer == NULL ? prn__trainer_create(x->plan->model, &x->device, &config, &x->trainer, error) : PRN_OK;
-    return status == PRN_OK && prn__trainer_is_wide(x->trainer) ? prn__stage_state_widen(&x->state, error) : status;
-}
-
 static prn_status start(training *t, prn_error *error)
 {
     prn__execution *x = t->x;
@@ -130,6 +122,9 @@ static prn_status start(training *t, prn_error *error)
     if (status == PRN_OK) {
         prn__stage_sweep(t->folder);
         status = prn__checkpoint_load(t->folder, t->identity, &x->state, &found, error);
+    }
+    if (status == PRN_OK) {
+        status = prn__micro_resume(x, found, error);
     }
     if (status == PRN_OK && found && x->state.step > t->stage->steps) {
         status = prn_error_set(error, PRN_CORRUPT, "%s: its checkpoint is at step %" PRId64 " of %" PRId64 "; remove the folder to train it again",
@@ -220,6 +215,10 @@ static char *describe(const training *t)
                                stage->parent >= 0 ? t->parent_weights : NULL, "time_step",
                                (int)stage->time_step, "steps", (json_int_t)stage->steps, "samples", (json_int_t)stage->samples, "weights_digest",
                                digest, "seconds", x->state.seconds, "data", data);
+    if (object != NULL && x->state.micro_batch > 0) { /* chosen; a fixed one is in the recipe */
+        (void)json_object_set_new(object, "micro_batch", json_integer(x->state.micro_batch));
+        (void)json_object_set_new(object, "micro_batch_since", json_integer(x->state.micro_since));
+    }
     char *text = object != NULL ? json_dumps(object, JSON_INDENT(2) | JSON_REAL_PRECISION(15)) : NULL;
     char *copy = prn__strdup(text);
     free(text); /* jansson's own allocator */
@@ -350,9 +349,13 @@ static prn_status one_step(training *t, prn_error *error)
         status = t->hooks != NULL ? prn__hooks_next_memory(t->hooks, step, &memory, error) : PRN_OK;
     }
     if (status == PRN_OK) {
+        prn__trainer_expect(x->trainer, memory == NULL ? prn__loader_peek(t->data.loader) : NULL); /* a memory batch would come first */
         status = prn__trainer_step_with(x->trainer, batch, memory, rate, &result, error);
     }
     if (status != PRN_OK) {
+        if (prn__hooks_has_named(t->hooks)) {
+            return status;
+        }
         if (status == PRN_NUMERIC) {
             (void)prn_error_context(error, status, "%s: update %" PRId64 " of %" PRId64 " (learning rate %g) failed, and everything before it is kept; lower"
                                     " the schedule's peak, lengthen its warm-up, or set clip_norm", t->label, step + 1, t->stage->steps, rate);
@@ -447,6 +450,10 @@ prn_status prn__stage_train(prn__execution *x, int32_t index, prn_error *error)
         if (status != PRN_OK && status != PRN_INTERRUPTED && t->metric_count > 0) { /* the steps up to the failure show what led to it */
             prn_error ignored = PRN_ERROR_INIT;
             (void)flush(t, 0, "partial", &ignored);
+        }
+        if (status == PRN_NO_MEMORY && x->micro > 0 && x->state.step > t->first_step) { /* with smaller micro-batches it goes on from here */
+            prn_error ignored = PRN_ERROR_INIT;
+            (void)save_checkpoint(t, &ignored);
         }
     }
     prn__stage_data_stop(&t->data); /* before `finish`: no worker counts a loss after it was written */

@@ -163,7 +163,8 @@ const char *prn__request_difference(const prn_stage_request *a, const prn_stage_
     if (a->hooks != b->hooks || a->teacher != b->teacher || a->evaluate != b->evaluate) {
         return "its hooks, teacher or what is evaluated";
     }
-    if (a->finish_gradient_batches != b->finish_gradient_batches || a->finish_scores != b->finish_scores || !same_text(a->finish_set, b->finish_set)) {
+    if (a->finish_gradient_batches != b->finish_gradient_batches || a->finish_scores != b->finish_scores || !same_text(a->finish_set, b->finish_set) ||
+        a->kept_vectors != b->kept_vectors) {
         return "what it declares of `finish`";
     }
     return NULL;

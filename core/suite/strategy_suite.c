@@ -29,7 +29,7 @@ static const struct {
     [CHECK_FAILURES] = {"failures", "when memory or a service of the host fails, the callback ends with that failure"},
     [CHECK_LOSS] = {"loss", "its loss terms fit together: shapes, operations, gradients"},
     [CHECK_TRAINING] = {"training", "a whole run ends, and all its weights are finite"},
-    [CHECK_COST] = {"cost", "the run keeps its budget and uses exactly what the plan declared"},
+    [CHECK_COST] = {"cost", "the run keeps its budget, and uses and keeps exactly what the plan declared, to the byte"},
     [CHECK_FINISH] = {"finish", "each finishing stage changes the weights, keeps a vector or notes a number"},
     [CHECK_KEPT] = {"kept", "vectors that it keeps are whole and finite when they are read again"},
     [CHECK_REPEAT] = {"repeat", "the same run, made twice, gives the same bytes"},

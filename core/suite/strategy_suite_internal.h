@@ -40,6 +40,9 @@ typedef struct prn__suite_base {
     int overuses;
     uint32_t overused_step;
     int64_t gradient_batches, declared_gradient_batches, scores, declared_scores; /* sums, or of the stage that overuses */
+    int64_t kept_vectors;      /* in all finishing stages */
+    int64_t wrongly_kept, wrongly_declared; /* of the stage that keeps another number than `plan` declared, when there is one: */
+    uint32_t wrongly_kept_step;
     int is_composing;          /* its terms are being put together */
 } prn__suite_base;
 

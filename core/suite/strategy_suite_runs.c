@@ -71,6 +71,15 @@ static void note_callback(prn__suite_base *base, const prn__callback *callback)
     if (strncmp(callback->name, "compose", 7) == 0 && !callback->is_over) {
         base->is_composing = 1;
     }
+    if (is_finish && callback->is_over && callback->declared_kept_vectors >= 0) {
+        base->kept_vectors += callback->kept_vectors;
+        if (callback->kept_vectors > callback->declared_kept_vectors ||
+            (callback->status == PRN_OK && callback->kept_vectors < callback->declared_kept_vectors)) {
+            base->wrongly_kept = callback->kept_vectors;
+            base->wrongly_declared = callback->declared_kept_vectors;
+            base->wrongly_kept_step = callback->time_step;
+        }
+    }
     if (is_finish && callback->is_over && !base->overuses) {
         base->overuses = callback->gradient_batches > callback->declared_gradient_batches || callback->scores > callback->declared_scores;
         if (callback->gradient_batches != callback->declared_gradient_batches || callback->scores != callback->declared_scores) {
@@ -357,11 +366,41 @@ static prn_status check_cost(prn__suite *s, const prn__plan *plan, prn__suite_ve
                        " (time step %u is the last that differs)", base->gradient_batches, base->scores, base->declared_gradient_batches,
                        base->declared_scores, base->overused_step);
     } else if (verdict->outcome == PRN__SUITE_PASSED && status == PRN_OK) {
-        prn__suite_say(verdict, PRN__SUITE_PASSED, "%" PRId64 " samples, %" PRId64 " gradient batches, %" PRId64 " scores", plan->lines[0].samples,
-                       base->gradient_batches, base->scores);
+        prn__suite_say(verdict, PRN__SUITE_PASSED, "%" PRId64 " samples, %" PRId64 " gradient batches, %" PRId64 " scores, %" PRId64 " kept vectors",
+                       plan->lines[0].samples, base->gradient_batches, base->scores, base->kept_vectors);
     }
     prn__answers_drop(&answers);
     prn__time_line_drop(&line);
+    return status;
+}
+
+/* What is kept takes the bytes that the plan counts. */
+static prn_status check_kept_bytes(prn__suite *s, const prn__plan *plan, prn__suite_verdict *verdict, prn_error *error)
+{
+    double bytes = 0;
+    prn_status status = PRN_OK;
+    for (uint32_t i = 0; i < plan->stage_count && status == PRN_OK; i++) {
+        prn__safetensors *file = NULL;
+        char *path = file_of(s, "base", plan->stages[i].key, "kept.safetensors");
+        if (path == NULL) {
+            return no_memory(error);
+        }
+        if (plan->stages[i].kept_vectors < 0) { /* a plugin that is older than the declaration */
+            return PRN_OK;
+        }
+        if (!prn__file_exists(path)) {
+            continue;
+        }
+        status = prn__safetensors_open(path, &file, error);
+        for (size_t k = 0; status == PRN_OK && k < prn__safetensors_count(file); k++) {
+            bytes += (double)prn__safetensors_at(file, k)->bytes;
+        }
+        prn__safetensors_close(file);
+    }
+    if (status == PRN_OK && bytes != plan->lines[0].kept_bytes) {
+        prn__suite_say(verdict, PRN__SUITE_FAILED, "`finish` kept %.0f bytes of vectors, and the plan counted %.0f; declare them as kept_vectors", bytes,
+                       plan->lines[0].kept_bytes);
+    }
     return status;
 }
 
@@ -369,7 +408,7 @@ static prn_status check_cost(prn__suite *s, const prn__plan *plan, prn__suite_ve
 static void judge_failure(const prn__suite_base *base, const prn_error *own, prn__suite_verdict *loss, prn__suite_verdict *training, prn__suite_verdict *cost)
 {
     prn__suite_verdict *const all[] = {loss, training, cost};
-    prn__suite_verdict *guilty = base->overuses ? cost : base->is_composing ? loss : training;
+    prn__suite_verdict *guilty = base->overuses || base->wrongly_kept_step > 0 ? cost : base->is_composing ? loss : training;
     for (size_t i = 0; i < 3; i++) {
         if (all[i] != guilty) {
             prn__suite_say(all[i], PRN__SUITE_SKIPPED, "the first whole run failed");
@@ -414,6 +453,9 @@ prn_status prn__suite_base_run(prn__suite *s, prn__suite_verdict *loss, prn__sui
     }
     if (status == PRN_OK && s->base.is_done) {
         status = check_cost(s, plan, cost, error);
+        if (status == PRN_OK && cost->outcome == PRN__SUITE_PASSED) {
+            status = check_kept_bytes(s, plan, cost, error);
+        }
     } else {
         prn__suite_say(cost, PRN__SUITE_SKIPPED, "what ran is not what is planned");
     }

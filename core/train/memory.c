@@ -120,8 +120,19 @@ prn_status prn__programs_init(prn__trainer *t, prn_error *error)
 
 /* ---- buffers ------------------------------------------------------------------------------------------------------------- */
 
+static prn_status too_large(const prn__trainer *t, int64_t planned, prn_error *error)
+{
+    const double mib = 1 << 20;
+    return prn_error_set(error, PRN_NO_MEMORY, "training needs %.1f MiB on this device, and %.1f MiB are free; use a smaller micro_batch, or checkpointing",
+                         (double)planned / mib, (double)t->config.memory_limit / mib);
+}
+
 static prn_status create(prn__trainer *t, prn_type type, int64_t elements, const char *purpose, prn_buffer **buffer, prn_error *error)
 {
+    const int64_t planned = t->memory_bytes + elements * (type == PRN_U8 ? 1 : 4);
+    if (t->config.memory_limit > 0 && planned > t->config.memory_limit) {
+        return too_large(t, planned, error);
+    }
     prn_status status = prn__buffer_create(&t->device, type, elements, purpose, buffer, &t->memory_bytes, error);
     return status == PRN_OK ? status
                             : prn_error_context(error, status, "training needs %lld more values for %s (a smaller micro_batch, or checkpointing, needs less)",
@@ -143,20 +154,38 @@ static prn_status grow(prn__trainer *t, int64_t elements, const char *purpose, p
     return status;
 }
 
-static prn_status workspaces_fit(prn__trainer *t, prn_error *error)
+typedef struct workspace_sizes {
+    int64_t tower, text, small; /* elements */
+} workspace_sizes;
+
+static workspace_sizes sizes_of(const prn__trainer *t)
 {
     /* One micro-batch keeps both towers' activations until the loss is known; several take turns on one workspace. */
     const int64_t image = larger(workspace_of(&t->image), t->is_split ? workspace_of(&t->image_embed) : 0);
     const int64_t text = larger(workspace_of(&t->text), t->is_split ? workspace_of(&t->text_embed) : 0);
-    const int64_t small = larger(workspace_of(&t->loss), larger(workspace_of(&t->optimizer), workspace_of(&t->clear)));
-    prn_status status = grow(t, t->is_split ? larger(image, text) : image, "tower activations", &t->tower_workspace, &t->tower_elements, error);
+    return (workspace_sizes){.tower = t->is_split ? larger(image, text) : image, .text = t->is_split ? 0 : text,
+                             .small = larger(workspace_of(&t->loss), larger(workspace_of(&t->optimizer), workspace_of(&t->clear)))};
+}
+
+static prn_status workspaces_fit(prn__trainer *t, prn_error *error)
+{
+    const workspace_sizes sizes = sizes_of(t);
+    prn_status status = grow(t, sizes.tower, "tower activations", &t->tower_workspace, &t->tower_elements, error);
     if (status == PRN_OK) {
-        status = grow(t, t->is_split ? 0 : text, "text activations", &t->text_workspace, &t->text_elements, error);
+        status = grow(t, sizes.text, "text activations", &t->text_workspace, &t->text_elements, error);
     }
     if (status == PRN_OK) {
-        status = grow(t, small, "loss tiles", &t->small_workspace, &t->small_elements, error);
+        status = grow(t, sizes.small, "loss tiles", &t->small_workspace, &t->small_elements, error);
     }
     return status;
+}
+
+/* A backend may take a buffer's memory when it is first used. Here that is at once: a step that has changed anything must not run out of memory. */
+static prn_status touch(prn__trainer *t, prn_buffer *buffer, prn_type type, prn_error *error)
+{
+    static const int32_t zero = 0;
+    const prn_host_type host = type == PRN_REAL ? PRN_HOST_F32 : type == PRN_I32 ? PRN_HOST_I32 : PRN_HOST_U8; /* zero bytes are zero in each */
+    return t->device.backend->buffer_write(t->device.instance, buffer, 0, host, &zero, 1, error);
 }
 
 prn_status prn__buffers_init(prn__trainer *t, prn_error *error)
@@ -171,7 +200,8 @@ prn_status prn__buffers_init(prn__trainer *t, prn_error *error)
         {&t->parameters, PRN_REAL, t->flat_elements, "parameters"},
         {&t->m, PRN_REAL, t->flat_elements, "first moments"},
         {&t->v, PRN_REAL, t->flat_elements, "second moments"},
-        {&t->images, PRN_U8, t->micro * t->image_bytes, "images"},
+        {&t->images[0], PRN_U8, t->micro * t->image_bytes, "images"},
+        {&t->images[1], PRN_U8, t->device.backend->buffer_write_ahead != NULL ? t->micro * t->image_bytes : 0, "the next images"},
         {&t->embeddings[0], PRN_REAL, embeddings, "image embeddings"},
         {&t->embeddings[1], PRN_REAL, embeddings, "text embeddings"},
         {&t->embedding_gradients[0], PRN_REAL, embeddings, "image embedding gradients"},
@@ -183,8 +213,19 @@ prn_status prn__buffers_init(prn__trainer *t, prn_error *error)
         {&t->norms, PRN_REAL, (int64_t)t->model->parameter_count, "gradient norms"},
         {t->is_held ? &t->scale_gradient : &t->gradients, PRN_REAL, t->is_held ? 1 : t->flat_elements, "gradients"},
     };
+    const workspace_sizes sizes = sizes_of(t);
+    int64_t planned = t->memory_bytes + 4 * (sizes.tower + sizes.text + sizes.small);
+    for (size_t i = 0; i < sizeof wanted / sizeof wanted[0]; i++) {
+        planned += wanted[i].elements * (wanted[i].type == PRN_U8 ? 1 : 4);
+    }
+    if (t->config.memory_limit > 0 && planned > t->config.memory_limit) {
+        return too_large(t, planned, error);
+    }
     for (size_t i = 0; i < sizeof wanted / sizeof wanted[0]; i++) {
         prn_status status = create(t, wanted[i].type, wanted[i].elements, wanted[i].purpose, wanted[i].buffer, error);
+        if (status == PRN_OK && wanted[i].elements > 0) {
+            status = touch(t, *wanted[i].buffer, wanted[i].type, error);
+        }
         if (status != PRN_OK) {
             return status;
         }
@@ -212,7 +253,7 @@ void prn__bindings_init(prn__trainer *t)
         prn__compiled_bind(p, "v", t->v, 0);
         prn__compiled_bind(p, "hyper", t->hyper, 0);
         prn__compiled_bind(p, "norms", t->norms, 0);
-        prn__compiled_bind(p, "images", t->images, 0);
+        prn__compiled_bind(p, "images", t->images[t->images_at], 0);
         prn__bind_scale_gradient(t, p);
         if (i < 2 || (i < 4 && t->is_split)) {
             prn__compiled_bind(p, "workspace", i == 1 && !t->is_split ? t->text_workspace : t->tower_workspace, 0);

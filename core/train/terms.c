@@ -52,7 +52,7 @@ static prn_status make_teacher(prn__trainer *t, const float *weights, prn_error 
     status = prn__buffer_create(&t->device, PRN_REAL, t->teacher_elements, "the teacher's activations", &t->teacher_workspace, NULL, error);
     for (int side = 0; side < 2 && status == PRN_OK; side++) {
         prn__compiled_bind(towers[side], "workspace", t->teacher_workspace, 0);
-        prn__compiled_bind(towers[side], "images", t->images, 0);
+        prn__compiled_bind(towers[side], "images", t->images[t->images_at], 0);
     }
     return status;
 }

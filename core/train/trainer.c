@@ -138,8 +138,8 @@ void prn__trainer_destroy(prn__trainer *t)
     (void)prn__trainer_set_terms(t, NULL, &ignored);
     prn__vectors_fini(t);
     prn__compiled *const programs[] = {&t->image_embed, &t->text_embed, &t->image, &t->text, &t->loss, &t->optimizer, &t->clear};
-    prn_buffer *const buffers[] = {t->parameters, t->gradients, t->m, t->v, t->images, t->embeddings[0], t->embeddings[1], t->embedding_gradients[0],
-                                   t->embedding_gradients[1], t->labels, t->row_weights, t->tile_losses, t->hyper, t->norms, t->scale_gradient,
+    prn_buffer *const buffers[] = {t->parameters, t->gradients, t->m, t->v, t->images[0], t->embeddings[0], t->embeddings[1], t->embedding_gradients[0],
+                                   t->embedding_gradients[1], t->labels, t->row_weights, t->tile_losses, t->hyper, t->norms, t->scale_gradient, t->images[1],
                                    t->tower_workspace, t->text_workspace, t->small_workspace};
     for (size_t i = 0; i < sizeof programs / sizeof programs[0]; i++) {
         prn__compiled_fini(programs[i]);
@@ -169,8 +169,39 @@ prn_status prn__tower_fill(prn__trainer *t, const prn__batch *batch, int side, i
         return prn__texts_fill(&t->texts, batch->tokens, batch->offsets, first, count, tower, error);
     }
     prn__compiled_set(tower, "B", count);
-    return t->device.backend->buffer_write(t->device.instance, t->images, 0, PRN_HOST_U8, batch->images + first * t->image_bytes, count * t->image_bytes,
-                                           error);
+    const int is_there = t->ahead.batch == batch && t->ahead.first == first && t->ahead.count == count;
+    if (is_there) {
+        t->images_at = 1 - t->images_at;
+        t->ahead.batch = NULL;
+    }
+    prn__compiled_bind(tower, "images", t->images[t->images_at], 0);
+    return is_there ? PRN_OK
+                    : t->device.backend->buffer_write(t->device.instance, t->images[t->images_at], 0, PRN_HOST_U8, batch->images + first * t->image_bytes,
+                                                      count * t->image_bytes, error);
+}
+
+/* After the work on images [first, ..) of a batch was begun: the images that are needed next are copied beside it. */
+static prn_status images_ahead(prn__trainer *t, const prn__batch *batch, int64_t first, int is_last_pass, prn_error *error)
+{
+    const prn_backend *backend = t->device.backend;
+    int64_t at = first + t->micro;
+    if (at >= batch->count) { /* from the start: in the backward pass, or of what comes after */
+        at = 0;
+        batch = is_last_pass ? t->after : batch;
+    }
+    t->ahead.batch = NULL;
+    if (backend->buffer_write_ahead == NULL || batch == NULL || batch->count < 2 || batch->count > t->config.batch) {
+        return PRN_OK;
+    }
+    const int64_t count = batch->count - at < t->micro ? batch->count - at : t->micro;
+    const prn_status status = backend->buffer_write_ahead(t->device.instance, t->images[1 - t->images_at], 0, PRN_HOST_U8,
+                                                          batch->images + at * t->image_bytes, count * t->image_bytes, error);
+    if (status == PRN_OK) {
+        t->ahead.batch = batch;
+        t->ahead.first = at;
+        t->ahead.count = count;
+    }
+    return status;
 }
 
 /* The tiles of one direction: rows of `side` against all of the other side. */
@@ -237,12 +268,17 @@ static prn_status forward(prn__trainer *t, const prn__batch *batch, prn__compile
             if (status == PRN_OK) {
                 status = prn__compiled_run(tower, "forward", error);
             }
+            if (status == PRN_OK && side == 0 && t->is_split) {
+                status = images_ahead(t, batch, first, 0, error);
+            }
             if (status != PRN_OK) {
                 return status;
             }
         }
     }
-    return loss_run(t, loss, n, tiles, error);
+    status = loss_run(t, loss, n, tiles, error);
+    /* as late as it can be said before the host waits: the device has work meanwhile */
+    return status == PRN_OK && !t->is_split ? images_ahead(t, batch, 0, 1, error) : status;
 }
 
 /* What `forward` has begun: the parameters' gradients, added to the device's, or used up at once where the towers hold them. */
@@ -261,6 +297,9 @@ static prn_status backward(prn__trainer *t, const prn__batch *batch, prn_error *
             }
             if (status == PRN_OK) {
                 status = prn__compiled_run(training[side], "backward", error);
+            }
+            if (status == PRN_OK && side == 0 && t->is_split) {
+                status = images_ahead(t, batch, first, 1, error);
             }
         }
     }
@@ -290,6 +329,9 @@ prn_status prn__gradients_add(prn__trainer *t, const prn__batch *batch, prn__com
     if (status == PRN_OK) {
         status = backward(t, batch, error);
     }
+    if (status != PRN_OK) {
+        t->ahead.batch = NULL; /* this batch may be another one when it comes back */
+    }
     return status == PRN_OK ? loss_read(t, tiles, value, error) : status;
 }
 
@@ -303,8 +345,10 @@ static prn_status step_gradients(prn__trainer *t, const prn__batch *batch, const
     }
     status = prn__gradients_clear(t, error);
     if (status == PRN_OK && t->memory_loss.program != NULL) {
+        t->after = batch;
         status = prn__gradients_add(t, memory, &t->memory_loss, &memory_loss, error);
     }
+    t->after = t->next;
     if (status == PRN_OK) {
         status = prn__gradients_add(t, batch, t->terms_loss.program != NULL ? &t->terms_loss : &t->loss, loss, error);
     }
@@ -313,6 +357,11 @@ static prn_status step_gradients(prn__trainer *t, const prn__batch *batch, const
     }
     *loss += memory_loss + penalty;
     return status;
+}
+
+void prn__trainer_expect(prn__trainer *t, const prn__batch *next)
+{
+    t->next = next;
 }
 
 prn_status prn__trainer_step(prn__trainer *t, const prn__batch *batch, double learning_rate, prn__step_result *result, prn_error *error)
@@ -440,8 +489,11 @@ prn_status prn__trainer_step_with(prn__trainer *t, const prn__batch *batch, cons
         return status;
     }
     t->has_moments = 1;
+    t->after = t->next;
     status = t->is_held ? step_held(t, batch, learning_rate, &loss, &norm, error) : step_whole(t, batch, memory, learning_rate, &loss, &norm, error);
+    t->after = t->next = NULL;
     if (status != PRN_OK) {
+        t->ahead.batch = NULL;
         return status;
     }
     t->updates++;

@@ -24,6 +24,7 @@ typedef struct prn__trainer_config {
     int64_t micro_batch; /* samples a forward/backward; 0: the whole batch */
     int checkpoint;      /* activation checkpointing */
     int64_t loss_tile;   /* rows of the similarity matrix at a time; 0: chosen */
+    int64_t memory_limit; /* bytes that may be planned; 0: what the device gives. For devices that promise more than there is, as a host does */
     int keep_all;        /* 1: all gradients, and all that the backward pass reads, are kept: fewer operations for more memory; the same results */
     prn__optimizer_config optimizer;
 } prn__trainer_config;
@@ -37,6 +38,7 @@ typedef struct prn__step_result {
 
 typedef struct prn__trainer prn__trainer;
 
+/* PRN_NO_MEMORY names what was needed, what is free and what to change: a smaller micro_batch may fit. */
 prn_status prn__trainer_create(const prn__model *model, const prn__device *device, const prn__trainer_config *config,
                                prn__trainer **trainer, prn_error *error);
 void prn__trainer_destroy(prn__trainer *trainer);
@@ -44,6 +46,9 @@ void prn__trainer_destroy(prn__trainer *trainer);
  * leaves the weights as they were; so does a gradient that is not, unless updates are made while it is computed (one micro-batch, no clipping,
  * no keep_all, no terms that need the gradient): then the state is lost, and refused, until one is set again. */
 prn_status prn__trainer_step(prn__trainer *trainer, const prn__batch *batch, double learning_rate, prn__step_result *result, prn_error *error);
+/* Before a step: the batch of the step after it (its memory batch, when it has one), which stays as it is until then; NULL: not known. Its images are
+ * copied to the device while that is busy, where the backend can; results are the same. */
+void prn__trainer_expect(prn__trainer *trainer, const prn__batch *next);
 /* Loss and gradients only, no update, no change_gradient: for tests. gradients: (flat_elements), or NULL. */
 prn_status prn__trainer_gradients(prn__trainer *trainer, const prn__batch *batch, double *loss, double *gradients, prn_error *error);
 

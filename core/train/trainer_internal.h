@@ -36,7 +36,13 @@ struct prn__trainer {
     prn__compiled image, text, loss, optimizer, clear;
     prn__texts texts;
     prn_buffer *parameters, *gradients, *m, *v; /* gradients: NULL where is_held */
-    prn_buffer *images;                                /* (micro,S,S,3) */
+    prn_buffer *images[2];                             /* (micro,S,S,3); the second only where the backend copies ahead */
+    int images_at;                                     /* which of them is in use */
+    struct {
+        const prn__batch *batch; /* NULL: nothing is there */
+        int64_t first, count;
+    } ahead; /* what the other one holds, or will before it is used */
+    const prn__batch *after, *next; /* what comes after the batch that is worked on, in this step or as the next one's; NULL: not known */
     prn_buffer *embeddings[2], *embedding_gradients[2]; /* images, texts: (batch,E) */
     prn_buffer *labels, *row_weights;                  /* (batch) */
     prn_buffer *tile_losses;                           /* (2 * tile_count) */

@@ -91,6 +91,11 @@ typedef struct prn_backend {
     void (*error_bound)(uint32_t kind, double *absolute, double *relative);
     /* The same of an opened instance, where its options change the bound (a working precision); NULL: error_bound holds. [orchestrator] */
     void (*instance_error_bound)(prn_backend_instance *instance, uint32_t kind, double *absolute, double *relative);
+    /* since 1.2 */
+    /* As buffer_write, beside the work that was begun before: the copy waits for what uses this buffer, and for nothing else; whatever uses the
+     * buffer later waits for the copy. Not for I32 buffers. The host may reuse its memory on return. NULL: there is no such way. [orchestrator] */
+    prn_status (*buffer_write_ahead)(prn_backend_instance *instance, prn_buffer *buffer, int64_t offset, prn_host_type type,
+                                     const void *source, int64_t count, prn_error *error);
 } prn_backend;
 
 #ifdef __cplusplus

@@ -78,7 +78,7 @@ typedef struct prn_stage {
     /* Weights after one of this strategy's earlier time steps (or, in `finish`, this one as trained); `after_step` 0: what the time line
      * began with. `which`: PRN_WEIGHTS_DEPLOYED or PRN_WEIGHTS_TRAINED. [orchestrator] */
     prn_status (*load_weights)(void *self, uint32_t after_step, uint32_t which, prn_vector *target, prn_error *error);
-    /* finish: keeps a vector under a name (letters, digits, '_') with this stage; at most 8. [orchestrator] */
+    /* finish: keeps a vector under a name (letters, digits, '_') with this stage; as many as kept_vectors declares. [orchestrator] */
     prn_status (*keep)(void *self, const char *name, const prn_vector *vector, prn_error *error);
     /* What an earlier time step kept; none of that name is PRN_NOT_FOUND. [orchestrator] */
     prn_status (*load_kept)(void *self, uint32_t after_step, const char *name, prn_vector *target, prn_error *error);

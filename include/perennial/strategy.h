@@ -10,7 +10,8 @@
  * finish differently share their training.
  * Some schedules put a branch behind the training stage, which decays the learning rate for evaluation: then the branch's weights are those
  * "as trained", for `finish`, teachers and load_weights, and a next step that starts from trained weights goes on from before the branch.
- * Starting from deployed weights that were finished is refused there.
+ * Where a later step starts from deployed weights, `finish` runs once more, on the trunk's weights; there all weights and kept vectors of
+ * earlier steps are those of the trunks, and what comes of it is what the later step starts from.
  */
 #ifndef PERENNIAL_STRATEGY_H
 #define PERENNIAL_STRATEGY_H
@@ -78,6 +79,8 @@ typedef struct prn_stage_request {
     int64_t finish_gradient_batches; /* how often `finish` calls data_gradient */
     int64_t finish_scores;    /* how often `finish` scores the set `finish_set` of each time step so far */
     const char *finish_set;   /* name of an evaluation set; the strategy's, while the instance lives */
+    /* since 1.2 */
+    int64_t kept_vectors;     /* how many vectors `finish` keeps under different names: exactly so many, 0 to 8 */
 } prn_stage_request;
 
 typedef struct prn_strategy {

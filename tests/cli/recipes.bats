@@ -37,6 +37,7 @@ PYTHON
     [ "$status" -eq 1 ]
     [[ "$output" == *tic-redcaps* ]]
     [[ "$output" == *"No such file"* ]]
+    [[ "$output" == *"must be obtained from its owners first; the first lines of that file say where"* ]]
     [ -z "$(ls runs/tic-redcaps/stages 2>/dev/null)" ]
 }
 

@@ -41,6 +41,12 @@ load support
     perennial strategies patching --set grid=0.2 --json
     exits 0
     json "d['facts'] is None and 'validation' in d['facts_error']"
+    perennial strategies show ewc --set wieght=1
+    exits 1
+    complains "ewc has no option 'wieght' (did you mean 'weight'?)"
+    perennial strategies show ewc --set batches=0
+    exits 1
+    complains "option 'batches' is '0', but must be between"
     perennial strategies replay --set mix
     exits 2
     complains "option=value"

@@ -249,7 +249,7 @@ static void keys_of(const ground *g, const char *label, const prn__option_pair *
     prn__recipe_destroy(recipe);
 }
 
-static void test_keys_follow_the_text(void **state)
+static void test_keys_follow_what_is_reached(void **state)
 {
     const ground *g = *state;
     static const char own[] = "local other = require 'other'\n"
@@ -284,11 +284,11 @@ static void test_keys_follow_the_text(void **state)
     assert_string_not_equal(first[1], now[1]);
 
     write_bytes(g, "other.lua", "return { alpha = 2 }", 20);
-    (void)snprintf(longer, sizeof longer, "%s-- one more line\n", own);
+    (void)snprintf(longer, sizeof longer, "-- one more line\n%s", own);
     write_recipe(g, longer);
     keys_of(g, "a", NULL, 0, now);
     assert_string_equal(first[0], now[0]);
-    assert_string_not_equal(first[1], now[1]);
+    assert_string_equal(first[1], now[1]);
 
     write_recipe(g, own);
     keys_of(g, "a", NULL, 0, now);
@@ -325,7 +325,8 @@ static prn__digest content_of(const char *value)
     assert_int_equal(luaL_dostring(L, expression), LUA_OK);
     assert_int_equal(lua_pcall(L, 1, 1, 0), LUA_OK);
     const int functions[3] = {LUA_NOREF, luaL_ref(L, LUA_REGISTRYINDEX), LUA_NOREF};
-    prn__digest digest = prn__lua_content(L, functions, 3);
+    int is_complete;
+    prn__digest digest = prn__lua_content(L, functions, 3, &is_complete);
     lua_close(L);
     return digest;
 }
@@ -358,6 +359,127 @@ static void test_keys_follow_what_functions_were_made_with(void **state)
         prn__digest a = content_of(equal[i][0]), b = content_of(equal[i][1]);
         assert_true(a.low == b.low && a.high == b.high);
     }
+}
+
+/* Two recipes whose strategy 'a' computes the same, or may not. */
+static void test_keys_follow_nothing_else(void **state)
+{
+    static const char plan[] = "local function on(step) return { start_step = step - 1, sources = step, hooks = step > 1 and { 'finish' } or {} } end\n";
+    static const char head[] = "local strategies = { entry { label = 'a', plan = on, finish = function(stage) ", tail[] = " end } }\n";
+    static const char mix[] = "stage.weights:axpby(0.5, stage.weights)";
+    const struct {
+        const char *name, *before, *body, *other_before, *other_body;
+        int is_same;
+    } pairs[] = {
+        {"a comment above", "", mix, "-- above\n\n\n", mix, 1},
+        {"a comment inside", "", mix, "", "--[[ inside\n ]] stage.weights:axpby(0.5, --\n stage.weights)", 1},
+        {"the name of a local", "", "local x = 0.5 stage.weights:axpby(x, stage.weights)", "", "local share = 0.5 stage.weights:axpby(share, stage.weights)", 1},
+        {"a constant", "", mix, "", "stage.weights:axpby(0.25, stage.weights)", 0},
+        {"1 and 1.0", "", "stage.weights:axpby(#tostring(1) / 4, stage.weights)", "", "stage.weights:axpby(#tostring(1.0) / 4, stage.weights)", 0},
+        {"a helper", "local function share() return 0.5 end\n", "stage.weights:axpby(share(), stage.weights)", "local function share() return 0.25 end\n",
+         "stage.weights:axpby(share(), stage.weights)", 0},
+        {"a helper of a helper", "local function one() return 0.5 end local function share() return one() end\n", "stage.weights:axpby(share(), stage.weights)",
+         "local function one() return 0.25 end local function share() return one() end\n", "stage.weights:axpby(share(), stage.weights)", 0},
+        {"a comment in a helper", "local function share() return 0.5 end\n", "stage.weights:axpby(share(), stage.weights)",
+         "local function share()\n -- a half\n return 0.5 end\n", "stage.weights:axpby(share(), stage.weights)", 1},
+        {"a function that is not reached", "local function share() return 0.5 end local function other() return 1 end\n", "stage.weights:axpby(share(), stage.weights)",
+         "local function share() return 0.5 end local function other() return 2 end\n", "stage.weights:axpby(share(), stage.weights)", 1},
+        {"a table", "local t = { share = { 0.5 } }\n", "stage.weights:axpby(t.share[1], stage.weights)", "local t = { share = { 0.25 } }\n",
+         "stage.weights:axpby(t.share[1], stage.weights)", 0},
+        {"a function in a table", "local t = { share = function() return 0.5 end }\n", "stage.weights:axpby(t.share(), stage.weights)",
+         "local t = { share = function() return 0.25 end }\n", "stage.weights:axpby(t.share(), stage.weights)", 0},
+        {"a metatable", "local t = setmetatable({}, { __index = function() return 0.5 end })\n", "stage.weights:axpby(t.share, stage.weights)",
+         "local t = setmetatable({}, { __index = function() return 0.25 end })\n", "stage.weights:axpby(t.share, stage.weights)", 0},
+        {"a global", "share = 0.5\n", "stage.weights:axpby(share, stage.weights)", "share = 0.25\n", "stage.weights:axpby(share, stage.weights)", 0},
+        {"a global function", "function share() return 0.5 end\n", "stage.weights:axpby(share(), stage.weights)", "function share() return 0.25 end\n",
+         "stage.weights:axpby(share(), stage.weights)", 0},
+        {"a global of a global function", "function share() return x end x = 0.5\n", "stage.weights:axpby(share(), stage.weights)",
+         "function share() return x end x = 0.25\n", "stage.weights:axpby(share(), stage.weights)", 0},
+        {"a global of a function inside", "x = 0.5\n", "local function f() return (function() return x end)() end stage.weights:axpby(f(), stage.weights)", "x = 0.25\n",
+         "local function f() return (function() return x end)() end stage.weights:axpby(f(), stage.weights)", 0},
+        {"another global", "share = 0.5\n", "stage.weights:axpby(share, stage.weights)", "share = 0.5 another = 1\n", "stage.weights:axpby(share, stage.weights)", 1},
+        {"a global that is not there", "", "stage.weights:axpby(share or 0.5, stage.weights)", "share = 0.25\n", "stage.weights:axpby(share or 0.5, stage.weights)", 0},
+        {"globals as a table", "share = 0.5\n", "stage.weights:axpby(_ENV['sh' .. 'are'], stage.weights)", "share = 0.25\n",
+         "stage.weights:axpby(_ENV['sh' .. 'are'], stage.weights)", 0},
+        {"globals as a table, and a comment", "share = 0.5\n", "stage.weights:axpby(_ENV['sh' .. 'are'], stage.weights)", "share = 0.5 --\n",
+         "stage.weights:axpby(_ENV['sh' .. 'are'], stage.weights)", 0},
+        {"_G", "share = 0.5\n", "stage.weights:axpby(_G.share, stage.weights)", "share = 0.25\n", "stage.weights:axpby(_G.share, stage.weights)", 0},
+        {"globals with a metatable", "setmetatable(_G, { __index = function() return 0.5 end })\n", "stage.weights:axpby(share, stage.weights)",
+         "setmetatable(_G, { __index = function() return 0.25 end })\n", "stage.weights:axpby(share, stage.weights)", 0},
+        {"a library function", "local f = math.sin\n", "stage.weights:axpby(f(0.5), stage.weights)", "local f = math.cos\n", "stage.weights:axpby(f(0.5), stage.weights)", 0},
+        {"a library function by its name", "", "stage.weights:axpby(math.sin(0.5), stage.weights)", "", "stage.weights:axpby(math.cos(0.5), stage.weights)", 0},
+        {"a library with a comment", "", "stage.weights:axpby(math.sin(0.5), stage.weights)", "--\n", "stage.weights:axpby(math.sin(0.5), stage.weights)", 1},
+        {"a library that was changed", "", "stage.weights:axpby(math.sin(0.5), stage.weights)", "math.sin = function() return 0.25 end\n",
+         "stage.weights:axpby(math.sin(0.5), stage.weights)", 0},
+        {"a library function in another one's place", "", "stage.weights:axpby(math.sin(0.5), stage.weights)", "math.sin = math.cos\n",
+         "stage.weights:axpby(math.sin(0.5), stage.weights)", 0},
+        {"a method of texts", "function string.share() return 0.5 end\n", "stage.weights:axpby((''):share(), stage.weights)", "function string.share() return 0.25 end\n",
+         "stage.weights:axpby((''):share(), stage.weights)", 0},
+        {"lines in a message", "", "local _, m = pcall(error, 'x', 2) stage.weights:axpby(#m / 1000, stage.weights)", "--\n",
+         "local _, m = pcall(error, 'x', 2) stage.weights:axpby(#m / 1000, stage.weights)", 0},
+        {"the order of `next`", "local t = { 1, 2 }\n", "stage.weights:axpby(next(t) / 2, stage.weights)", "local t = {} t[2] = 2 t[1] = 1\n",
+         "stage.weights:axpby(next(t) / 2, stage.weights)", 0},
+        {"a function of C with something in it", "local f = string.gmatch('aa', 'a')\n", "stage.weights:axpby(f and 0.5, stage.weights)",
+         "local f = string.gmatch('ab', 'a')\n", "stage.weights:axpby(f and 0.5, stage.weights)", 0},
+        {"a library of the recipe's", "local l = p\n", "stage.weights:axpby(l and 0.5, stage.weights)", "local l = p --\n", "stage.weights:axpby(l and 0.5, stage.weights)", 0},
+        {"holes", "local t = { 1, nil, 3 }\n", "stage.weights:axpby(1 / #t, stage.weights)", "local t = {} t[3] = 3 t[1] = 1\n", "stage.weights:axpby(1 / #t, stage.weights)", 0},
+        {"one variable of two functions", "local x = 0 local function set(v) x = v end local function get() return x end\n",
+         "set(0.5) stage.weights:axpby(get(), stage.weights) set(0)", "local x, y = 0, 0 local function set(v) x = v end local function get() return y end\n",
+         "set(0.5) stage.weights:axpby(get(), stage.weights) set(0)", 0},
+        {"one table or two", "local a = { 1 } local b = a\n", "stage.weights:axpby(a == b and 0.5 or 1, stage.weights)", "local a, b = { 1 }, { 1 }\n",
+         "stage.weights:axpby(a == b and 0.5 or 1, stage.weights)", 0},
+        {"what a schedule leaves behind", "share = 0.5 schedule = function() share = 0.5 return 1e-3 end\n", "stage.weights:axpby(share, stage.weights)",
+         "share = 0.5 schedule = function() share = 0.25 return 1e-3 end\n", "stage.weights:axpby(share, stage.weights)", 0},
+        {"a module", "local m = require 'module'\n", "stage.weights:axpby(m.half, stage.weights)", "local m = require 'other'\n", "stage.weights:axpby(m.half, stage.weights)", 1},
+        {"more than 255 constants", "", "local t = {} stage.weights:axpby(0.5, stage.weights)", "share = 1\n", "local t = {} stage.weights:axpby(0.5, stage.weights)", 1},
+    };
+    const ground *g = *state;
+    write_bytes(g, "module.lua", "return { half = 0.5 }", 21);
+    write_bytes(g, "other.lua", "-- the same\nreturn { half = 0.5 }", 33);
+    for (size_t i = 0; i < sizeof pairs / sizeof pairs[0]; i++) {
+        char keys[2][2][33];
+        for (int k = 0; k < 2; k++) {
+            prn__text text;
+            prn__text_init(&text);
+            prn__text_printf(&text, "%s%s%s%s%s", k == 0 ? pairs[i].before : pairs[i].other_before, plan, head, k == 0 ? pairs[i].body : pairs[i].other_body, tail);
+            if (strstr(text.data, "schedule = function") != NULL) {
+                prn__text_puts(&text, "local recipe = p.recipe\np = { recipe = function(t) t.schedule = schedule return recipe(t) end, steps = p.steps, seconds = p.seconds,"
+                                      " model = p.model, cosine = p.cosine }\n");
+            }
+            write_recipe(g, text.data);
+            prn__text_fini(&text);
+            char again[2][33];
+            keys_of(g, "a", NULL, 0, keys[k]);
+            keys_of(g, "a", NULL, 0, again);
+            assert_string_equal(keys[k][1], again[1]);
+        }
+        assert_string_equal(keys[0][0], keys[1][0]);
+        if ((strcmp(keys[0][1], keys[1][1]) == 0) != pairs[i].is_same) {
+            fail_msg("%s: the keys %s", pairs[i].name, pairs[i].is_same ? "differ" : "are the same");
+        }
+    }
+    /* another strategy of the recipe, and the plan: what comes of it counts, not how it is written */
+    static const char *const recipes[] = {
+        "local strategies = { entry { label = 'a', plan = on, finish = function(stage) stage.weights:axpby(0.5, stage.weights) end },\n"
+        " entry { label = 'b', plan = on, finish = function(stage) stage.weights:axpby(0.25, stage.weights) end } }\n",
+        "local strategies = { entry { label = 'b', plan = on, finish = function(stage) stage.weights:axpby(0.75, stage.weights) end },\n"
+        " entry { label = 'a', plan = function(step) local answer = on(step) return answer end, finish = function(stage) stage.weights:axpby(0.5, stage.weights) end } }\n",
+        "local strategies = { entry { label = 'a', options = { x = 1 }, plan = on, finish = function(stage, o) stage.weights:axpby(o.x, stage.weights) end } }\n",
+        "local strategies = { entry { label = 'a', options = { x = 1.0 }, plan = on, finish = function(stage, o) stage.weights:axpby(o.x, stage.weights) end } }\n"};
+    char keys[4][2][33];
+    for (size_t i = 0; i < 4; i++) {
+        prn__text text;
+        prn__text_init(&text);
+        prn__text_printf(&text, "%s%s", plan, recipes[i]);
+        write_recipe(g, text.data);
+        prn__text_fini(&text);
+        keys_of(g, "a", NULL, 0, keys[i]);
+    }
+    assert_string_equal(keys[0][1], keys[1][1]);
+    assert_string_not_equal(keys[1][1], keys[2][1]);
+    assert_string_not_equal(keys[2][1], keys[3][1]);
+    drop(g, "keys");
+    write_all(g);
 }
 
 /* Combinations of a sweep share what their choices do not reach. */
@@ -407,7 +529,7 @@ static void test_functions_see_what_they_should(void **state)
                  "    o.whole = 4; line.steps = nil\n" /* its own copies */
                  "    return { start_step = step - 1, sources = { step }, teacher = step > 1 and 'initial' or nil, memory_batch = step > 1 and 4 or nil,\n"
                  "             memory_sources = step > 1 and { { time_step = 1, max_samples = 10 } } or nil, hooks = step == 1 and { 'finish' } or nil,\n"
-                 "             finish_gradient_batches = 1, keep_optimizer = step == 3 }\n"
+                 "             finish_gradient_batches = 1, kept_vectors = 1, keep_optimizer = step == 3 }\n"
                  "  end,\n"
                  "  loss = function(c, stage, o)\n"
                  "    same(o.whole, 3, 'whole') same(stage.steps, 4, 'updates') same(c.weights, nil, 'weights')\n"
@@ -483,7 +605,7 @@ static void test_filled_vectors_leave_gaps_alone(void **state)
 {
     const ground *g = *state;
     write_recipe(g, "local strategies = { entry { label = 'filled',\n"
-                    "  plan = function(step) return { start_step = step - 1, sources = step, keep_optimizer = step > 1 } end,\n"
+                    "  plan = function(step) return { start_step = step - 1, sources = step, keep_optimizer = step > 1, kept_vectors = 1 } end,\n"
                     "  gradient = function(stage)\n"
                     "    local v, list = stage:vector(), {}\n"
                     "    for i = 1, #v do list[i] = 1e-3 end\n"
@@ -536,8 +658,9 @@ int main(void)
         cmocka_unit_test(test_another_weight_gives_other_bytes),
         cmocka_unit_test(test_stopped_again_and_again),
         cmocka_unit_test(test_killed_at_any_instant),
-        cmocka_unit_test(test_keys_follow_the_text),
+        cmocka_unit_test(test_keys_follow_what_is_reached),
         cmocka_unit_test(test_keys_follow_what_functions_were_made_with),
+        cmocka_unit_test(test_keys_follow_nothing_else),
         cmocka_unit_test(test_sweeps_share_what_no_choice_reaches),
         cmocka_unit_test(test_functions_see_what_they_should),
         cmocka_unit_test(test_filled_vectors_leave_gaps_alone),

@@ -201,6 +201,7 @@ static void test_wrong_values_are_refused_at_their_line(void **state)
     refused(b, MINIMAL "  strategies = { p.sequential {}, nil, p.oracle {} } }", 7, "strategies");
     refused(b, MINIMAL "  window = 1 << 40 }", 7, "window");
     refused(b, MINIMAL "  micro_batch = -4 }", 7, "micro_batch", "-4");
+    refused(b, MINIMAL "  micro_batch = 'automatic' }", 7, "micro_batch", "a number, or \"auto\"");
     refused(b, MINIMAL "  checkpointing = 'yes' }", 7, "checkpointing", "true or false");
     refused(b, MINIMAL "  model = p.model { vision = { width = 3 } } }", 7, "model");
     refused(b, MINIMAL "  model = p.model { base = 'micro', vision = { width = 100 } } }", 7, "model");
@@ -370,6 +371,9 @@ static void test_named_schedules(void **state)
     r = load(b, MINIMAL "  schedule = p.linear { peak = 2, final = 0.5 } }");
     assert_int_equal(r->schedule.kind, PRN__SCHEDULE_LINEAR);
     assert_true(r->schedule.final == 0.5);
+    prn__recipe_destroy(r);
+    r = load(b, MINIMAL "  micro_batch = 'auto' }");
+    assert_int_equal(r->micro_batch, PRN__MICRO_BATCH_AUTO);
     prn__recipe_destroy(r);
     r = load(b, MINIMAL "  schedule = p.autoregressive_cosine { peak = 3e-4, final = 3e-5 } }");
     assert_int_equal(r->schedule.kind, PRN__SCHEDULE_AUTOREGRESSIVE_COSINE);

@@ -239,6 +239,7 @@ static void test_what_a_key_depends_on(void **state)
     DIFFERENT(r.model.text.context_length = 16);
     DIFFERENT(r.model.embed_dim = 8);
     DIFFERENT(r.micro_batch = 4);
+    DIFFERENT(r.micro_batch = PRN__MICRO_BATCH_AUTO);
     DIFFERENT(r.seed = 4);
     DIFFERENT(r.budget = 7);
     DIFFERENT(r.batch = 4);

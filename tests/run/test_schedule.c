@@ -312,25 +312,69 @@ static void test_an_infinite_plan(void **state)
     prn__arena_fini(&memory);
 }
 
-static void test_branches_that_would_end_the_trunk_are_refused(void **state)
+/* Strategies that start from what they deployed: trunks go on from finished trunks, and finished branches are what is scored. */
+static void test_a_plan_whose_trunks_are_finished(void **state)
 {
     ground *g = *state;
     prn__arena memory;
     prn__recipe r;
     prn__arena_init(&memory, 256);
-    recipe_init(&r, &memory, g, "refused");
-    const prn__recipe_strategy merged = {.label = "merge", .strategy = "merge", .options = MERGED, .option_count = 1, .line = 5};
-    const prn__recipe_strategy patching = {.label = "patch", .strategy = "patching", .line = 6}, ewc = {.label = "ewc", .strategy = "ewc", .line = 7};
-    r.schedule = (prn__schedule){.kind = PRN__SCHEDULE_TRUNK, .peak = 1e-3, .branch = 0.34};
-    r.strategy_count = 1;
-    r.strategies = &merged;
-    refused(g, &r, "test.lua:5", "p.trunk");
-    r.strategies = &patching;
-    refused(g, &r, "test.lua:6", "that trunk would end here");
-    r.strategies = &ewc;
-    refused(g, &r, "test.lua:7", "p.trunk");
-    r.schedule.kind = PRN__SCHEDULE_CONSTANT;
-    prn__plan_destroy(make(g, &r));
+    recipe_init(&r, &memory, g, "finished");
+    static const prn__option_pair chosen[] = {{"grid", "0,0.5,1"}, {"validation", "retrieval"}};
+    const prn__recipe_strategy all[] = {
+        {.label = "sequential", .strategy = "sequential"},
+        {.label = "patching", .strategy = "patching", .options = chosen, .option_count = 2},
+        {.label = "merged", .strategy = "merge", .options = MERGED, .option_count = 1},
+        {.label = "trained", .strategy = "merge", .options = TRAINED, .option_count = 1},
+        {.label = "ewc", .strategy = "ewc"},
+    };
+    r.strategies = all;
+    r.strategy_count = 5;
+    prn__plan *plain = make(g, &r);
+    r.schedule = (prn__schedule){.kind = PRN__SCHEDULE_TRUNK, .peak = 1e-3, .branch = 0.34, .shape = PRN__SHAPE_COSINE};
+    prn__plan *plan = make(g, &r);
+    for (size_t l = 0; l < 5; l++) {
+        const prn__plan_line *line = &plan->lines[l];
+        const int is_twofold = l == 1 || l == 2; /* start from what they deployed */
+        for (uint32_t t = 0; t < 3; t++) {
+            const prn__stage *trunk = &plan->stages[line->trunk[t]], *branch = &plan->stages[line->trained[t]], *deployed = &plan->stages[line->deployed[t]];
+            const int finishes = deployed != branch;
+            assert_int_equal(branch->parent, line->trunk[t]); /* a branch begins where training is, not where it was mixed */
+            assert_true(branch->is_branch && branch->keep_optimizer);
+            assert_int_equal(finishes, l == 0 ? 0 : l == 4 ? t < 2 : t > 0);
+            assert_int_equal(line->stages[t], line->deployed[t]);
+            if (!is_twofold || t == 2) { /* the last step is gone on from by nobody */
+                assert_int_equal(line->trunk_deployed[t], -1);
+            } else if (!finishes) {
+                assert_int_equal(line->trunk_deployed[t], line->trunk[t]);
+            } else {
+                const prn__stage *finished = &plan->stages[line->trunk_deployed[t]];
+                assert_true(finished->of_trunk && !deployed->of_trunk && finished->hooks == PRN_HOOK_FINISH && !finished->is_scored);
+                assert_int_equal(finished->parent, line->trunk[t]);
+                assert_int_equal(finished->time_step, t + 1);
+                assert_int_equal(finished->updates_before, trunk->updates_before + trunk->steps);
+                assert_int_equal(finished->finish_scores, deployed->finish_scores);
+                assert_true(finished->tuning_macs == deployed->tuning_macs);
+                assert_string_not_equal(finished->key, deployed->key);
+            }
+            assert_int_equal(trunk->parent, t == 0 ? -1 : is_twofold ? line->trunk_deployed[t - 1] : line->trunk[t - 1]);
+            assert_int_equal(trunk->updates_before, 4 * t);
+            /* training costs what it costs without a branch, and finishing twice costs twice */
+            const int times = is_twofold && t == 1 ? 2 : 1;
+            assert_true(fabs(line->step_forward_macs[t] / plain->lines[l].step_forward_macs[t] - 1) < 1e-12);
+            assert_true(fabs(line->step_tuning_macs[t] - times * plain->lines[l].step_tuning_macs[t]) <= 1e-12 * line->step_tuning_macs[t]);
+            assert_int_equal(line->step_updates[t], 6);
+        }
+    }
+    assert_int_equal(plan->stages[plan->lines[1].trunk_deployed[1]].finish_scores, 3);
+    assert_true(plan->lines[4].step_tuning_macs[1] > 0 && plan->lines[4].step_tuning_macs[2] == 0);
+    /* 3 trunks and 3 branches each, with 2 finished branches, and a finished trunk where that is gone on from */
+    const double stage = 4 * (double)plan->model->elements + 8 * (double)plan->model->flat_elements;
+    assert_true(plan->lines[0].checkpoint_bytes == 6 * stage && plan->lines[1].checkpoint_bytes == 9 * stage && plan->lines[3].checkpoint_bytes == 8 * stage);
+    assert_true(plan->lines[4].kept_bytes == 2 * 4 * (double)plan->model->flat_elements);
+    assert_true(plan->lines[4].checkpoint_bytes == 8 * stage + plan->lines[4].kept_bytes);
+    prn__plan_destroy(plan);
+    prn__plan_destroy(plain);
     prn__arena_fini(&memory);
 }
 
@@ -449,7 +493,8 @@ static void test_costs_and_storage(void **state)
     const double c = plan->stages[0].forward_macs, stage = 4 * (double)plan->model->elements + 8 * (double)plan->model->flat_elements;
     assert_true(sequential->teacher_macs == 0 && sequential->tuning_macs == 0 && sequential->memory_factor == 1);
     assert_true(sequential->memory_adjusted_flops == 2 * sequential->total_macs);
-    assert_true(sequential->checkpoint_bytes == 3 * stage && ewc->checkpoint_bytes == 5 * stage);
+    assert_true(sequential->checkpoint_bytes == 3 * stage && sequential->kept_bytes == 0);
+    assert_true(ewc->kept_bytes == 2 * 4 * (double)plan->model->flat_elements && ewc->checkpoint_bytes == 5 * stage + ewc->kept_bytes);
     assert_true(fabs(lwf->teacher_macs / (2 * c) - 1) < 1e-12); /* not in the first step */
     assert_true(fabs((lwf->total_macs - lwf->teacher_macs) / sequential->total_macs - 1) < 1e-12);
     assert_true(fabs(lwf->memory_adjusted_flops / (2 * lwf->total_macs * 4 / 3) - 1) < 1e-12);
@@ -539,6 +584,180 @@ static void test_a_run_with_branches_is_resumable_and_its_rows_count_all_stages(
     prn__arena_fini(&memory);
 }
 
+static float *weights_of(prn__arena *memory, const prn__recipe *r, const prn__plan *plan, int32_t stage)
+{
+    float *weights = prn__arena_alloc(memory, (size_t)plan->model->flat_elements * sizeof *weights);
+    char *folder = prn__arena_printf(memory, "%s/stages/%s", r->workspace, plan->stages[stage].key);
+    assert_non_null(weights);
+    MUST(prn__model_load(plan->model, folder, weights, error_));
+    return weights;
+}
+
+static void assert_mixed(const prn__plan *plan, const float *mixed, double a, const float *before, const float *trained)
+{
+    for (int64_t i = 0; i < plan->model->flat_elements; i++) {
+        const double wanted = (1 - a) * (double)before[i] + a * (double)trained[i];
+        if (fabs((double)mixed[i] - wanted) > 1e-6 * (1 + fabs(wanted))) {
+            fail_msg("value %d is %.9g, must be %.9g", (int)i, (double)mixed[i], wanted);
+        }
+    }
+}
+
+static void assert_starts_from(prn__arena *memory, const prn__recipe *r, const prn__plan *plan, int32_t stage, int32_t parent)
+{
+    static const char *const fields[] = {"\"parent_weights\": \"", "\"weights_digest\": \""};
+    char digests[2][33] = {"", ""};
+    for (int i = 0; i < 2; i++) {
+        char *text;
+        size_t length;
+        read_path(stage_file(memory, r->workspace, plan->stages[i == 0 ? stage : parent].key, "stage.json"), &text, &length);
+        const char *at = strstr(text, fields[i]);
+        assert_non_null(at);
+        memcpy(digests[i], at + strlen(fields[i]), 32);
+        prn__free(text);
+    }
+    assert_string_equal(digests[0], digests[1]);
+}
+
+static double payload_bytes(prn__arena *memory, const prn__recipe *r, const prn__plan *plan, int32_t stage)
+{
+    static const char *const names[] = {"open_clip_model.safetensors", "optimizer.safetensors", "kept.safetensors"};
+    double bytes = 0;
+    for (int i = 0; i < 3; i++) {
+        char *path = stage_file(memory, r->workspace, plan->stages[stage].key, names[i]), *content;
+        size_t length;
+        uint64_t header;
+        if (i == 2 && !prn__file_exists(path)) {
+            continue;
+        }
+        read_path(path, &content, &length);
+        memcpy(&header, content, sizeof header); /* safetensors: the header's length, the header, the values */
+        bytes += (double)(length - sizeof header - (size_t)header);
+        prn__free(content);
+    }
+    return bytes;
+}
+
+/* Golden: every mixture against its definition, worked out here from the weights that training left. */
+static void test_a_run_whose_trunks_are_finished(void **state)
+{
+    ground *g = *state;
+    prn__arena memory;
+    prn__recipe r, again;
+    prn_error error = PRN_ERROR_INIT;
+    prn__arena_init(&memory, 1024);
+    recipe_init(&r, &memory, g, "mixing");
+    static const prn__option_pair quarter[] = {{"a", "0.25"}}, ema[] = {{"start", "merged"}, {"decay", "0.75"}}, few[] = {{"batches", "2"}},
+                                  light[] = {{"batches", "2"}, {"weight", "0"}};
+    const prn__recipe_strategy all[] = {
+        {.label = "patching", .strategy = "patching", .options = quarter, .option_count = 1},
+        {.label = "ema", .strategy = "merge", .options = ema, .option_count = 2},
+        {.label = "ewc", .strategy = "ewc", .options = few, .option_count = 1},
+        {.label = "light", .strategy = "ewc", .options = light, .option_count = 2},
+        {.label = "sequential", .strategy = "sequential"},
+    };
+    r.strategies = all;
+    r.strategy_count = 5;
+    r.schedule = (prn__schedule){.kind = PRN__SCHEDULE_TRUNK, .peak = 1e-3, .warmup_steps = 2, .branch = 0.34, .shape = PRN__SHAPE_COSINE};
+    watch whole = {.stop_at = -1};
+    MUST(execute(g, &r, &whole, error_));
+    prn__plan *plan = make(g, &r);
+    for (uint32_t i = 0; i < plan->stage_count; i++) {
+        assert_true(plan->stages[i].is_done);
+    }
+    for (int l = 0; l < 2; l++) { /* with these options the two are one definition */
+        const prn__plan_line *line = &plan->lines[l];
+        float *trunk[3], *branch[3], *deployed[3];
+        for (int t = 0; t < 3; t++) {
+            trunk[t] = weights_of(&memory, &r, plan, line->trunk[t]);
+            branch[t] = weights_of(&memory, &r, plan, line->trained[t]);
+            deployed[t] = weights_of(&memory, &r, plan, line->deployed[t]);
+        }
+        const float *second = weights_of(&memory, &r, plan, line->trunk_deployed[1]);
+        assert_mixed(plan, second, 0.25, trunk[0], trunk[1]);
+        assert_mixed(plan, deployed[0], 1, branch[0], branch[0]);
+        assert_mixed(plan, deployed[1], 0.25, branch[0], branch[1]);
+        assert_mixed(plan, deployed[2], 0.25, deployed[1], branch[2]);
+        assert_starts_from(&memory, &r, plan, line->trunk[1], line->trunk[0]);
+        assert_starts_from(&memory, &r, plan, line->trunk[2], line->trunk_deployed[1]);
+        assert_starts_from(&memory, &r, plan, line->trained[2], line->trunk[2]);
+        assert_starts_from(&memory, &r, plan, line->deployed[2], line->trained[2]);
+        if (l == 1) {
+            const float *other = weights_of(&memory, &r, plan, plan->lines[0].deployed[2]);
+            assert_memory_equal(other, deployed[2], (size_t)plan->model->flat_elements * sizeof *other);
+        }
+    }
+    /* ewc: its trunk goes on from the trunk, held to the branch; without a price it is sequential */
+    for (int t = 0; t < 3; t++) {
+        const prn__plan_line *ewc = &plan->lines[2], *light_ewc = &plan->lines[3], *sequential = &plan->lines[4];
+        const int32_t pairs[2][2] = {{light_ewc->trunk[t], sequential->trunk[t]}, {light_ewc->trained[t], sequential->trained[t]}};
+        for (int k = 0; k < 2; k++) {
+            assert_same_file(stage_file(&memory, r.workspace, plan->stages[pairs[k][0]].key, "open_clip_model.safetensors"),
+                             stage_file(&memory, r.workspace, plan->stages[pairs[k][1]].key, "open_clip_model.safetensors"));
+        }
+        assert_int_equal(is_same_file(stage_file(&memory, r.workspace, plan->stages[ewc->trunk[t]].key, "open_clip_model.safetensors"),
+                                      stage_file(&memory, r.workspace, plan->stages[sequential->trunk[t]].key, "open_clip_model.safetensors")), t == 0);
+    }
+    /* what lies on the disk is what the plan counted, to the byte */
+    for (size_t l = 0; l < 5; l++) {
+        const prn__plan_line *line = &plan->lines[l];
+        double bytes = 0;
+        for (int t = 0; t < 3; t++) {
+            bytes += payload_bytes(&memory, &r, plan, line->trunk[t]) + payload_bytes(&memory, &r, plan, line->trained[t]);
+            bytes += line->deployed[t] != line->trained[t] ? payload_bytes(&memory, &r, plan, line->deployed[t]) : 0;
+            bytes += line->trunk_deployed[t] >= 0 && line->trunk_deployed[t] != line->trunk[t] ? payload_bytes(&memory, &r, plan, line->trunk_deployed[t]) : 0;
+        }
+        assert_true(bytes == line->checkpoint_bytes);
+    }
+    assert_true(plan->lines[2].kept_bytes > 0);
+    /* interrupted again and again: the same bytes */
+    again = r;
+    again.workspace = prn__arena_printf(&memory, "%s/mixing-stopped", g->folder);
+    prn_status status = PRN_INTERRUPTED;
+    for (int attempt = 0; attempt < 200 && status == PRN_INTERRUPTED; attempt++) {
+        watch w = {.stop_at = 5 + attempt % 7};
+        status = execute(g, &again, &w, &error);
+    }
+    assert_int_equal(status, PRN_OK);
+    for (uint32_t i = 0; i < plan->stage_count; i++) {
+        assert_same_file(stage_file(&memory, r.workspace, plan->stages[i].key, "open_clip_model.safetensors"),
+                         stage_file(&memory, again.workspace, plan->stages[i].key, "open_clip_model.safetensors"));
+    }
+    prn__plan_destroy(plan);
+    prn__arena_fini(&memory);
+}
+
+/* What a stage's strategy may look at need not be its ancestor: processes that share a run must wait for it. */
+static void test_stages_wait_for_all_they_need(void **state)
+{
+    ground *g = *state;
+    prn__arena memory;
+    prn__recipe r;
+    prn__arena_init(&memory, 256);
+    recipe_init(&r, &memory, g, "waiting");
+    const prn__recipe_strategy all[] = {{.label = "lwf", .strategy = "lwf"}, {.label = "merged", .strategy = "merge", .options = MERGED, .option_count = 1}};
+    r.strategies = all;
+    r.strategy_count = 2;
+    r.schedule = (prn__schedule){.kind = PRN__SCHEDULE_TRUNK, .peak = 1e-3, .branch = 0.34};
+    prn__plan *plan = make(g, &r);
+    const prn__plan_line *lwf = &plan->lines[0], *merged = &plan->lines[1];
+    prn__stage *stages = plan->stages;
+    assert_true(prn__stage_is_ready(plan, &stages[lwf->trunk[0]]) && !prn__stage_is_ready(plan, &stages[lwf->trained[0]]));
+    stages[lwf->trunk[0]].is_done = 1;
+    assert_true(prn__stage_is_ready(plan, &stages[lwf->trained[0]]));
+    assert_false(prn__stage_is_ready(plan, &stages[lwf->trunk[1]])); /* its parent is done, its teacher is not */
+    assert_true(prn__stage_is_ready(plan, &stages[merged->trunk[1]]));
+    stages[lwf->trained[0]].is_done = 1;
+    assert_true(prn__stage_is_ready(plan, &stages[lwf->trunk[1]]));
+    stages[merged->trunk[1]].is_done = stages[merged->trunk[2]].is_done = stages[merged->trained[2]].is_done = 1;
+    assert_true(prn__stage_is_ready(plan, &stages[merged->trunk_deployed[1]])); /* the trunk's line is all it sees */
+    assert_false(prn__stage_is_ready(plan, &stages[merged->deployed[2]]));
+    stages[merged->trained[1]].is_done = stages[merged->deployed[1]].is_done = 1;
+    assert_true(prn__stage_is_ready(plan, &stages[merged->deployed[2]]));
+    prn__plan_destroy(plan);
+    prn__arena_fini(&memory);
+}
+
 static void test_out_of_memory(void **state)
 {
     ground *g = *state;
@@ -546,8 +765,9 @@ static void test_out_of_memory(void **state)
     prn__recipe r;
     prn__arena_init(&memory, 256);
     recipe_init(&r, &memory, g, "w");
-    r.strategies = BRANCHED;
-    r.strategy_count = 4;
+    const prn__recipe_strategy both[] = {BRANCHED[1], BRANCHED[2], {.label = "merged", .strategy = "merge", .options = MERGED, .option_count = 1}};
+    r.strategies = both;
+    r.strategy_count = 3;
     r.schedule = (prn__schedule){.kind = PRN__SCHEDULE_TRUNK, .peak = 1e-3, .branch = 0.34};
     int64_t before = prn__alloc_live();
     prn_status status = PRN_NO_MEMORY;
@@ -606,12 +826,14 @@ int main(void)
         cmocka_unit_test(test_splits),
         cmocka_unit_test(test_a_plan_with_branches),
         cmocka_unit_test(test_an_infinite_plan),
-        cmocka_unit_test(test_branches_that_would_end_the_trunk_are_refused),
+        cmocka_unit_test(test_a_plan_whose_trunks_are_finished),
         cmocka_unit_test(test_autoregressive_peaks_in_a_plan),
         cmocka_unit_test(test_budgets_in_epochs),
         cmocka_unit_test(test_budgets_in_macs),
         cmocka_unit_test(test_costs_and_storage),
         cmocka_unit_test(test_a_run_with_branches_is_resumable_and_its_rows_count_all_stages),
+        cmocka_unit_test(test_a_run_whose_trunks_are_finished),
+        cmocka_unit_test(test_stages_wait_for_all_they_need),
         cmocka_unit_test(test_ledgers_of_schema_1),
         cmocka_unit_test(test_out_of_memory),
     };

@@ -2,7 +2,7 @@
 # and the whole one beside them.
 if(PRN_TEST_TARGET STREQUAL "test_strategies_suite")
   foreach(way whole no_help silent leak malloc random counting future peeking refusing deaf boasting cheating greedy teacherless shape compose
-      nan_loss stateful clock losing idle secret_set swallowing nan_finish nan_kept)
+      nan_loss stateful clock losing idle secret_set swallowing nan_finish nan_kept hoarding wasteful older)
     string(TOUPPER ${way} definition)
     perennial_add_plugin(broken_${way} ${CMAKE_SOURCE_DIR}/tests/strategies/fixtures/broken.c)
     target_compile_definitions(broken_${way} PRIVATE BROKEN_${definition} BROKEN_NAME="${way}")

@@ -161,6 +161,7 @@ static void test_whole(void **state)
 {
     (void)state;
     passes("whole", NULL, NULL, 0);
+    passes("older", NULL, NULL, 0); /* a plugin that cannot declare what it keeps may keep it */
 }
 
 static void test_options(void **state)
@@ -197,7 +198,7 @@ static void test_memory(void **state)
 static void test_losses(void **state)
 {
     (void)state;
-    fails("shape", "loss", "strategy 'shape', time step 2 (2)", "");
+    fails("shape", "loss", "strategy 'shape', time step 2 (2), composing its loss: program", "");
     fails("compose", "loss", "composing its loss: this loss is for nobody", "");
     fails("nan_loss", "training", "time step 2 (2), strategy nan_loss", "");
     fails("nan_finish", "training", "strategy 'nan_finish', time step 1 (1), finishing: the deployed weights are not finite", "");
@@ -208,6 +209,8 @@ static void test_cost(void **state)
     (void)state;
     fails("cheating", "cost", "more gradients of the data than the 1 that `plan` declared", "");
     fails("boasting", "cost", "used 3 gradient batches and 0 scores, `plan` declared 12 and 0", "");
+    fails("hoarding", "cost", "it keeps 'gradient', and `plan` declared 0 kept vectors", "");
+    fails("wasteful", "cost", "it keeps 1 vector, and `plan` declared 2 as kept_vectors", "");
     fails("greedy", "training", "one memory batch twice", "");
     fails("secret_set", "training", "'retrieval', and `plan` declared none", "");
 }

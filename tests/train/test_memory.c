@@ -138,6 +138,33 @@ static void test_split_is_whole(void **state)
     outcome_free(&got);
 }
 
+/* What is planned is held against a limit before anything is made, and the error says both figures. A smaller micro-batch needs less. */
+static void test_limit(void **state)
+{
+    const fixture *f = *state;
+    prn__trainer_config config = base_config();
+    prn_error refused = PRN_ERROR_INIT;
+    config.micro_batch = 4;
+    prn__trainer *trainer = trainer_make(f, &f->cpu.device, &config);
+    config.memory_limit = prn__trainer_memory_bytes(trainer);
+    prn__trainer_destroy(trainer);
+    trainer = trainer_make(f, &f->cpu.device, &config); /* to the byte */
+    prn__trainer_destroy(trainer);
+    config.memory_limit--;
+    assert_int_equal(prn__trainer_create(f->model, &f->cpu.device, &config, &trainer, &refused), PRN_NO_MEMORY);
+    assert_non_null(strstr(refused.message, "MiB are free"));
+    assert_non_null(strstr(refused.message, "micro_batch"));
+    config.micro_batch = 1;
+    trainer = trainer_make(f, &f->cpu.device, &config);
+    config.memory_limit = prn__trainer_memory_bytes(trainer);
+    prn__trainer_destroy(trainer);
+    trainer = trainer_make(f, &f->cpu.device, &config);
+    refused = (prn_error)PRN_ERROR_INIT;
+    assert_int_equal(prn__trainer_step(trainer, &f->batch, 1e-3, NULL, &refused), PRN_NO_MEMORY); /* room for the captions it does not know yet */
+    assert_non_null(strstr(refused.message, "MiB are free"));
+    prn__trainer_destroy(trainer);
+}
+
 /* Captions that get longer from step to step, and shorter again, give what a trainer that has seen the longest first gives. */
 static void test_text_grows(void **state)
 {
@@ -287,7 +314,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_same_bits),      cmocka_unit_test(test_split_is_whole),      cmocka_unit_test(test_text_grows),
-        cmocka_unit_test(test_growing_fails),  cmocka_unit_test(test_gradient_not_finite), cmocka_unit_test(test_less_memory),
+        cmocka_unit_test(test_limit), cmocka_unit_test(test_growing_fails),  cmocka_unit_test(test_gradient_not_finite), cmocka_unit_test(test_less_memory),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }

@@ -46,10 +46,12 @@ static prn_status plan(prn_strategy_instance *self, const prn_time_line *line, u
 {
     (void)error;
     request->start_step = step - 1;
+    request->start_from = PRN_WEIGHTS_TRAINED; /* `finish` leaves them as they are; so a schedule with a branch finishes nothing twice */
     request->sources[0] = (prn_source){.time_step = step};
     request->source_count = 1;
     request->hooks = (step > 1 ? PRN_HOOK_TRAIN : 0) | (step < line->step_count ? PRN_HOOK_FINISH : 0); /* nobody asks for the last step's Fisher */
     request->finish_gradient_batches = step < line->step_count ? self->batches : 0;
+    request->kept_vectors = step < line->step_count ? 1 : 0; /* the Fisher information; the anchor is the step's weights */
     return PRN_OK;
 }
 
