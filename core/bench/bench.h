@@ -29,6 +29,7 @@ typedef struct prn__bench_options {
     int64_t steps;              /* a repeat; 0: as many as take about two seconds */
     int repeats;
     int checkpointing;
+    const prn_host *host;       /* to ask how much device memory is used; NULL: not asked */
     void (*progress)(void *context, const char *what, int64_t done, int64_t all); /* may be NULL */
     void *progress_context;
 } prn__bench_options;
@@ -37,9 +38,10 @@ typedef struct prn__bench_result {
     prn__rate samples_per_s;    /* training: samples; embedding: images; data: samples */
     prn__rate texts_per_s;      /* embedding only */
     double gflops;              /* 2e-9 * multiply-accumulates needed, at the median */
-    double sgemm_peak_gflops;   /* best of several matrix products of 1024 x 1024 x 1024 */
+    double sgemm_peak_gflops;   /* best of several matrix products of 1024 x 1024 x 1024, or larger ones where those take under 2 ms */
     double step_s;              /* one step, median */
     int64_t peak_bytes;         /* the trainer's or embedder's device memory */
+    int64_t device_used_bytes;  /* of the device's memory after the steps, by whoever; 0: the device does not say */
     int64_t process_peak_bytes; /* largest resident memory of the process so far */
     double tokens;              /* mean length of the captions drawn */
     double image_bytes;         /* data: mean size of a compressed image */

@@ -83,6 +83,18 @@ static prn_status forget_times(const prn__device *device, prn_error *error)
     return device->backend->op_times != NULL ? device->backend->op_times(device->instance, times, PRN__BENCH_OPS, &count, 1, error) : PRN_OK;
 }
 
+/* Of the first device: what the driver sees in use, so that it can be compared with what another program uses. */
+static int64_t used_bytes(const prn__device *device, const prn_host *host)
+{
+    prn_error ignored = PRN_ERROR_INIT;
+    prn_device_info info = {.struct_size = (uint32_t)sizeof info};
+    uint32_t count = 0;
+    if (host == NULL || device->backend->devices(host, &info, 1, &count, &ignored) != PRN_OK || count == 0 || info.memory_free_bytes == 0) {
+        return 0;
+    }
+    return (int64_t)(info.memory_bytes - info.memory_free_bytes);
+}
+
 prn_status prn__bench_train(const prn__model *model, const prn__device *device, const prn__bench_options *options, prn__bench_result *result,
                             prn_error *error)
 {
@@ -118,10 +130,12 @@ prn_status prn__bench_train(const prn__model *model, const prn__device *device, 
     }
     prn__free(weights); /* the device has them: what follows is the memory of a step */
     weights = NULL;
+    const int warm_up = device->backend->buffer_write_ahead != NULL ? 5 : 2;
     double begin = prn__now_s();
-    for (int warm = 0; warm < 2 && status == PRN_OK; warm++) { /* pages are touched, kernels chosen */
-        prn__bench_note(options, "warming up", warm, 2);
+    for (int warm = 0; warm < warm_up && status == PRN_OK; warm++) { /* pages are touched, kernels chosen, graphs made for either half of the input */
+        prn__bench_note(options, "warming up", warm, warm_up);
         begin = prn__now_s();
+        prn__trainer_expect(trainer, &batch);
         status = prn__trainer_step(trainer, &batch, 1e-5, NULL, error);
     }
     if (steps == 0) {
@@ -135,6 +149,7 @@ prn_status prn__bench_train(const prn__model *model, const prn__device *device, 
         prn__bench_note(options, "training", r, options->repeats);
         begin = prn__now_s();
         for (int64_t i = 0; i < steps && status == PRN_OK; i++) {
+            prn__trainer_expect(trainer, &batch); /* as a run does: the next images come while this step is computed */
             status = prn__trainer_step(trainer, &batch, 1e-5, NULL, error);
         }
         if (status == PRN_OK) {
@@ -151,6 +166,9 @@ prn_status prn__bench_train(const prn__model *model, const prn__device *device, 
         result->gflops = 2e-9 * macs / result->step_s;
         result->peak_bytes = prn__trainer_memory_bytes(trainer);
         result->tokens = (double)batch.token_count / (double)batch.count;
+        result->device_used_bytes = used_bytes(device, options->host);
+        prn__trainer_destroy(trainer); /* the matrix product needs room of its own */
+        trainer = NULL;
         status = prn__bench_peak(device, &result->sgemm_peak_gflops, error);
     }
     result->process_peak_bytes = (int64_t)prn__peak_memory_bytes();

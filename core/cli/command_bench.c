@@ -61,6 +61,7 @@ static void print_json(kind what, const char *model, const char *backend, const 
         prn__json_real(&json, root, "gflops", r->gflops);
         prn__json_real(&json, root, "sgemm_peak_gflops", r->sgemm_peak_gflops);
         prn__json_integer(&json, root, "peak_bytes", r->peak_bytes);
+        prn__json_integer(&json, root, "device_used_bytes", r->device_used_bytes);
     } else {
         prn__json_real(&json, root, "image_bytes", r->image_bytes);
         prn__json_real(&json, root, "cpu_ms_per_sample", r->cpu_ms);
@@ -120,7 +121,9 @@ static prn_status bench_model(prn__cli *cli, const prn__arguments *a, kind what,
     prn__model *model = NULL;
     prn__device device = {0};
     prn__cli_pairs set;
+    prn__bench_options with_host = *options;
     prn_status status = prn__cli_pairs_get(a, &set, error);
+    with_host.host = prn__registry_host(cli->registry);
     if (status == PRN_OK) {
         status = prn__model_create(config, PRN__DECAY_DIMENSIONS, &model, error);
     }
@@ -129,7 +132,7 @@ static prn_status bench_model(prn__cli *cli, const prn__arguments *a, kind what,
     }
     if (status == PRN_OK) {
         *backend = device.backend->name;
-        status = what == EMBED ? prn__bench_embed(model, &device, options, result, error) : prn__bench_train(model, &device, options, result, error);
+        status = what == EMBED ? prn__bench_embed(model, &device, &with_host, result, error) : prn__bench_train(model, &device, &with_host, result, error);
     }
     if (device.instance != NULL) {
         prn__device_close(&device);

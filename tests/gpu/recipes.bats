@@ -66,3 +66,35 @@ weights() { # WORKSPACE: digests of all trained weights
     done >keys
     [ "$(sort -u keys | wc -l)" -eq 3 ]
 }
+
+# Activations of many positions, so that micro-batches are what decides.
+narrow_recipe() {
+    sed -e 's/image_size = 16, patch_size = 8, width = 16, layers = 1, head_width = 8/image_size = 32, patch_size = 4, width = 32, layers = 2, head_width = 16/' \
+        -e 's/batch = 8,/batch = 24, evaluate = p.evaluate { batch = 4 },/; s/steps(6)/steps(1)/; s/, p.oracle {}//' recipe.lua >narrow.lua
+}
+
+micro_batches() { # WORKSPACE: what stage.json says, each once
+    python3 -c '
+import glob, json, sys
+print(sorted({(s.get("micro_batch"), s.get("micro_batch_since")) for s in map(lambda f: json.load(open(f)), glob.glob(sys.argv[1] + "/stages/*/stage.json"))}))' "$1"
+}
+
+@test "micro_batch = \"auto\" takes what the device has room for, to the bytes of that micro-batch" {
+    narrow_recipe
+    for form in "fp32 37" "bf16 35"; do
+        set -- $form
+        PRN_EMULATOR_MEMORY=$(($2 << 20)) emulated run narrow.lua --set "workspace=runs/auto-$1" --set backend=cuda --set "backend.precision=$1" \
+            --set micro_batch=auto 2>log
+        grep -q "24 samples at a time do not fit" log
+        grep -q "going on with micro-batches of 12" log
+        [ "$(micro_batches "runs/auto-$1")" = "[(12, 0)]" ]
+        emulated run narrow.lua --set "workspace=runs/fixed-$1" --set backend=cuda --set "backend.precision=$1" --set micro_batch=12
+        [ "$(weights "runs/auto-$1" | cut -d ' ' -f 1 | sort)" = "$(weights "runs/fixed-$1" | cut -d ' ' -f 1 | sort)" ]
+    done
+    run env PRN_EMULATOR_MEMORY=$(((32 << 20) + 300000)) LD_LIBRARY_PATH="$PRN_BUILD_DIR/emulated" "$PRN_BUILD_DIR/perennial" run narrow.lua \
+        --set workspace=runs/nothing --set backend=cuda --set micro_batch=auto
+    [ "$status" -ne 0 ]
+    [[ "$output" == *"even that does not fit"* ]]
+    [[ "$output" == *"MiB are free"* ]]
+    [[ "$output" == *"checkpointing"* ]]
+}

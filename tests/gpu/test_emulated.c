@@ -6,6 +6,8 @@
  */
 #include "model/test_support.h"
 
+#include <dlfcn.h>
+
 #include "gpu/emulated.h"
 #include "plugin/conformance.h"
 #include "train/trainer.h"
@@ -139,8 +141,8 @@ static prn__trainer_config base_config(void)
     return (prn__trainer_config){.batch = BATCH, .optimizer = {.beta1 = 0.9, .beta2 = 0.98, .epsilon = 1e-6, .decay = 0.2}};
 }
 
-/* The same batches in turn, from the same weights; the last equals the first, so that graphs come back. */
-static outcome train(const fixture *f, const prn__device *device, const prn__trainer_config *config)
+/* The same batches in turn, from the same weights; the last equals the first, so that graphs come back. `tells`: the trainer is told what comes. */
+static outcome train_telling(const fixture *f, const prn__device *device, const prn__trainer_config *config, int tells)
 {
     prn__trainer *trainer;
     outcome result;
@@ -149,12 +151,20 @@ static outcome train(const fixture *f, const prn__device *device, const prn__tra
     OK(prn__trainer_set_state(trainer, f->flat, NULL, NULL, 0, error));
     for (int i = 0; i < STEPS; i++) {
         prn__step_result step;
+        if (tells && i != 1) { /* once it was not known in time */
+            prn__trainer_expect(trainer, i + 1 < STEPS ? &f->batch[i + 1] : NULL);
+        }
         OK(prn__trainer_step(trainer, &f->batch[i], 1e-3, &step, error));
         result.loss[i] = step.loss;
     }
     OK(prn__trainer_get_state(trainer, result.weights, NULL, NULL, NULL, error));
     prn__trainer_destroy(trainer);
     return result;
+}
+
+static outcome train(const fixture *f, const prn__device *device, const prn__trainer_config *config)
+{
+    return train_telling(f, device, config, 0);
 }
 
 static double farthest(const fixture *f, const outcome *a, const outcome *b)
@@ -241,6 +251,111 @@ static void test_gradients(void **state)
         prn__device_close(&device);
     }
     prn__free(want);
+    prn__free(got);
+}
+
+static unsigned long launches_of(const char *kernel)
+{
+    unsigned long (*count)(const char *) = NULL;
+    void *driver = dlopen("libcuda.so.1", RTLD_NOW | RTLD_LOCAL), *found = driver != NULL ? dlsym(driver, "emulated_launches") : NULL;
+    memcpy(&count, &found, sizeof count);
+    return count != NULL ? count(kernel) : 0;
+}
+
+/* Updates that are put together, whether gradients are held or all kept, give the bytes of one after the other (as they are when each is timed). */
+static void test_updates(void **state)
+{
+    const fixture *f = *state;
+    const prn__option_pair timed[] = {{"time_operations", "true"}};
+    prn__device together = open_cuda(f, "fp32", "false", "false"), apart;
+    OK(prn__device_open(f->registry, "cuda", timed, 1, &apart, error));
+    for (int form = 0; form < 4; form++) {
+        prn__trainer_config config = base_config();
+        config.optimizer.clip_norm = form % 2 == 1 ? 0.5 : 0;
+        config.keep_all = form / 2;
+        const unsigned long before = launches_of("prn_adamw");
+        outcome some = train(f, &together, &config);
+        const unsigned long few = launches_of("prn_adamw") - before;
+        outcome each = train(f, &apart, &config);
+        const unsigned long many = launches_of("prn_adamw") - before - few;
+        check_same(f, &some, &each);
+        if (!on_device()) {
+            print_message("%s%s: %lu launches for %lu updates\n", form / 2 ? "all kept" : "held", form % 2 ? ", clipped" : "", few, many);
+            assert_true(many >= (form / 2 == 1 ? 2 * STEPS : STEPS * (unsigned long)f->model->parameter_count / 2));
+            assert_true(form == 0 ? 3 * few <= 2 * many : few <= 3 * STEPS); /* without clipping, memory is used again before there are many */
+        }
+        prn__free(some.weights);
+        prn__free(each.weights);
+    }
+    prn__device_close(&apart);
+    prn__device_close(&together);
+}
+
+/* Images that are copied beside the step before: the same bytes, whichever stream is the faster one. */
+static void test_ahead(void **state)
+{
+    const fixture *f = *state;
+    static const char *const orders[] = {"lazy", "eager", "mixed"};
+    prn__trainer_config config = base_config();
+    for (int form = 0; form < 6; form++) {
+        prn__device device = open_cuda(f, form % 2 == 1 ? "bf16" : "fp32", form < 4 ? "true" : "false", "false");
+        config.micro_batch = form / 2 == 1 ? 2 : 0;
+        config.checkpoint = form >= 4;
+        outcome plain = train(f, &device, &config);
+        for (size_t k = 0; k < (on_device() ? 1 : sizeof orders / sizeof orders[0]); k++) {
+            assert_int_equal(setenv("PRN_EMULATOR_STREAMS", orders[k], 1), 0);
+            outcome ahead = train_telling(f, &device, &config, 1);
+            check_same(f, &plain, &ahead);
+            prn__free(ahead.weights);
+        }
+        assert_int_equal(unsetenv("PRN_EMULATOR_STREAMS"), 0);
+        prn__free(plain.weights);
+        prn__device_close(&device);
+    }
+}
+
+/* Writes ahead and at once, reads and copies of one buffer, in any order: each sees what came before it. */
+static void test_ahead_buffers(void **state)
+{
+    const fixture *f = *state;
+    static const char *const orders[] = {"lazy", "eager", "mixed"};
+    enum { N = 3000000 }; /* more than a slot of pinned memory */
+    float *given = prn__alloc_array(N, sizeof *given), *got = prn__alloc_array(N, sizeof *got);
+    for (size_t k = 0; k < (on_device() ? 1 : sizeof orders / sizeof orders[0]); k++) {
+        assert_int_equal(setenv("PRN_EMULATOR_STREAMS", orders[k], 1), 0);
+        prn__device device = open_cuda(f, k == 1 ? "bf16" : "fp32", "true", "false");
+        const prn_backend *b = device.backend;
+        prn_buffer *one, *two, *integers;
+        prn_error refused = PRN_ERROR_INIT;
+        const int32_t number = 3;
+        OK(b->buffer_create(device.instance, PRN_REAL, N, "one", &one, error));
+        OK(b->buffer_create(device.instance, PRN_REAL, N, "two", &two, error));
+        OK(b->buffer_create(device.instance, PRN_I32, 4, "integers", &integers, error));
+        for (int turn = 0; turn < 6; turn++) {
+            for (int i = 0; i < N; i++) {
+                given[i] = (float)((i + 7 * turn) % 1001);
+            }
+            OK((turn == 4 ? b->buffer_write : b->buffer_write_ahead)(device.instance, one, 0, PRN_HOST_F32, given, N, error));
+            OK(b->buffer_copy(device.instance, two, 0, one, 0, N, error));
+            memset(given, 0, (size_t)N * sizeof *given); /* the host's again */
+            OK(b->buffer_write_ahead(device.instance, one, 0, PRN_HOST_F32, given, N, error)); /* not before the copy has read it */
+            OK(b->buffer_read(device.instance, turn % 2 == 0 ? two : one, 0, PRN_HOST_F32, got, N, error));
+            for (int i = 0; i < N; i++) {
+                if (got[i] != (turn % 2 == 0 ? (float)((i + 7 * turn) % 1001) : 0)) {
+                    fail_msg("streams %s, turn %d: %g at %d", orders[k], turn, (double)got[i], i);
+                }
+            }
+        }
+        assert_int_equal(b->buffer_write_ahead(device.instance, integers, 0, PRN_HOST_I32, &number, 1, &refused), PRN_UNSUPPORTED);
+        assert_int_equal(b->buffer_write_ahead(device.instance, one, 1, PRN_HOST_F32, given, N, &refused), PRN_INVALID);
+        OK(b->buffer_write_ahead(device.instance, one, 0, PRN_HOST_F32, given, N, error));
+        b->buffer_destroy(device.instance, one); /* on its way */
+        b->buffer_destroy(device.instance, two);
+        b->buffer_destroy(device.instance, integers);
+        prn__device_close(&device);
+    }
+    assert_int_equal(unsetenv("PRN_EMULATOR_STREAMS"), 0);
+    prn__free(given);
     prn__free(got);
 }
 
@@ -338,6 +453,7 @@ static prn_status whole_life(const fixture *f, prn_error *failure)
         status = prn__trainer_set_state(trainer, f->flat, NULL, NULL, 0, failure);
     }
     for (int turn = 0; turn < 3 && status == PRN_OK; turn++) {
+        prn__trainer_expect(trainer, &f->batch[0]);
         status = prn__trainer_step(trainer, &f->batch[0], 1e-3, NULL, failure);
     }
     prn__trainer_destroy(trainer);
@@ -351,9 +467,9 @@ static void test_failing_driver(void **state)
 {
     const fixture *f = *state;
     static const char *const names[] = {"cuInit", "cuDeviceGetCount", "cuDeviceGet", "cuDevicePrimaryCtxRetain", "cuCtxSetCurrent", "cuMemAlloc",
-                                        "cuMemHostAlloc", "cuMemcpyHtoDAsync", "cuMemcpyDtoHAsync", "cuMemsetD8Async", "cuStreamCreate",
+                                        "cuMemHostAlloc", "cuStreamWaitEvent", "cuMemcpyHtoDAsync", "cuMemcpyDtoHAsync", "cuMemsetD8Async", "cuStreamCreate",
                                         "cuStreamSynchronize", "cuEventCreate", "cuEventRecord", "cuModuleLoadData", "cuModuleGetFunction",
-                                        "cuLaunchKernel", "cuStreamBeginCapture", "cuGraphInstantiateWithFlags", "cuGraphLaunch"};
+                                        "cuLaunchKernel", "cuStreamBeginCapture", "cuGraphLaunch"};
     prn_error failure = PRN_ERROR_INIT;
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
         int failures = 0;
@@ -376,6 +492,12 @@ static void test_failing_driver(void **state)
     if (whole_life(f, &failure) != PRN_OK) {
         fail_msg("%s", failure.message);
     }
+    /* no memory for a graph: what it would have replayed is launched */
+    assert_int_equal(setenv("PRN_EMULATOR_FAIL", "cuGraphInstantiateWithFlags:1", 1), 0);
+    if (whole_life(f, &failure) != PRN_OK) {
+        fail_msg("%s", failure.message);
+    }
+    assert_int_equal(unsetenv("PRN_EMULATOR_FAIL"), 0);
 }
 
 static void test_no_device(void **state)
@@ -412,6 +534,7 @@ int main(int argc, char **argv)
     const struct CMUnitTest anywhere[] = {
         cmocka_unit_test(test_conformance),     cmocka_unit_test(test_conformance_bf16), cmocka_unit_test(test_gradients),
         cmocka_unit_test(test_training_fp32),   cmocka_unit_test(test_training_bf16),    cmocka_unit_test(test_resume_across),
+        cmocka_unit_test(test_ahead),           cmocka_unit_test(test_ahead_buffers),    cmocka_unit_test(test_updates),
     };
     const struct CMUnitTest emulated[] = {
         cmocka_unit_test(test_memory),               cmocka_unit_test(test_conformance_backward), cmocka_unit_test(test_own_products), cmocka_unit_test(test_out_of_memory),

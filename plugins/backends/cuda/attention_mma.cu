@@ -76,7 +76,8 @@ static __device__ __forceinline__ void add_products(float sums[MMA_STRIPES][4], 
 static __device__ __forceinline__ void load_tile(uint16_t *plain, uint16_t *turned, const values &from, int64_t row, int64_t end, int64_t stride, int64_t column)
 {
     for (int i = (int)threadIdx.x; i < MMA_TILE * MMA_WIDTH / 4; i += MMA_THREADS) {
-        const int r = i / (MMA_WIDTH / 4), c = i % (MMA_WIDTH / 4) * 4;
+        /* A warp takes 32 bytes of each of eight rows: whole sectors of memory, and turned stores that meet in two banks, not in eight. */
+        const int lane = i % WARP, part = i / WARP, r = part / (MMA_WIDTH / 16) * 8 + lane / 4, c = (part % (MMA_WIDTH / 16) * 4 + lane % 4) * 4;
         four x = {{0, 0, 0, 0}};
         if (row + r < end) {
             x = load4(from, (row + r) * stride + column + c, (row + r) * stride + column + MMA_WIDTH);

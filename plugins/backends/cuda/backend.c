@@ -101,6 +101,10 @@ static void close_instance(prn_backend_instance *d)
         if (d->stream != NULL) {
             (void)d->api.cuStreamSynchronize(d->stream);
         }
+        if (d->copies != NULL) {
+            (void)d->api.cuStreamSynchronize(d->copies);
+            (void)d->api.cuStreamDestroy(d->copies);
+        }
         products_close(d);
         staging_close(d);
         device_release(d, d->scratch);
@@ -192,7 +196,10 @@ static prn_status open_instance(const prn_host *host, const prn_option_value *gi
 
 static prn_status synchronise(prn_backend_instance *d, prn_error *error)
 {
-    const prn_status status = instance_enter(d, error);
+    prn_status status = instance_enter(d, error);
+    if (status == PRN_OK && d->copies != NULL) {
+        status = driver_status(&d->api, d->api.cuStreamSynchronize(d->copies), "waiting for the device", error);
+    }
     return status == PRN_OK ? driver_status(&d->api, d->api.cuStreamSynchronize(d->stream), "waiting for the device", error) : status;
 }
 
@@ -292,6 +299,7 @@ static const prn_backend table = {
     .op_times = op_times,
     .error_bound = error_bound,
     .instance_error_bound = instance_error_bound,
+    .buffer_write_ahead = buffer_write_ahead,
 };
 
 static const prn_interface interfaces[] = {{PRN_BACKEND_INTERFACE, &table}};

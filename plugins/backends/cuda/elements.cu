@@ -40,12 +40,19 @@ KERNEL(element, THREADS)
 
 KERNEL(adamw, THREADS)
 {
-    const int64_t stride = (int64_t)gridDim.x * THREADS * 4;
+    int at = 0;
+    while (at + 1 < a.count && (int)blockIdx.x >= a.pieces[at + 1].first) {
+        at++;
+    }
+    const adamw_piece w = a.pieces[at];
+    const int blocks = (at + 1 < a.count ? a.pieces[at + 1].first : a.blocks) - w.first;
+    const int64_t stride = (int64_t)blocks * THREADS * 4;
+    const values of_g = {(void *)w.g, 0, w.is_wide}, of_p = {w.p, 0, w.is_wide}, of_m = {w.m, 0, w.is_wide}, of_v = {w.v, 0, w.is_wide};
     const float lr = load(a.hyper, 0), correction1 = load(a.hyper, 1), correction2 = load(a.hyper, 2), scale = load(a.hyper, 3);
-    const float shrink = lr * a.decay;
-    for (int64_t i = ((int64_t)blockIdx.x * THREADS + threadIdx.x) * 4; i < a.n; i += stride) {
-        const four g = load4(a.g, i, a.n);
-        four p = load4(a.p, i, a.n), m = load4(a.m, i, a.n), v = load4(a.v, i, a.n);
+    const float shrink = lr * w.decay;
+    for (int64_t i = ((int64_t)((int)blockIdx.x - w.first) * THREADS + threadIdx.x) * 4; i < w.n; i += stride) {
+        const four g = load4(of_g, i, w.n);
+        four p = load4(of_p, i, w.n), m = load4(of_m, i, w.n), v = load4(of_v, i, w.n);
 #pragma unroll
         for (int j = 0; j < 4; j++) {
             const float d = g.v[j] * scale;
@@ -54,9 +61,9 @@ KERNEL(adamw, THREADS)
             p.v[j] -= shrink * p.v[j];
             p.v[j] -= lr * (m.v[j] * correction1) / (sqrtf(v.v[j] * correction2) + a.epsilon);
         }
-        store4(a.p, i, a.n, p);
-        store4(a.m, i, a.n, m);
-        store4(a.v, i, a.n, v);
+        store4(of_p, i, w.n, p);
+        store4(of_m, i, w.n, m);
+        store4(of_v, i, w.n, v);
     }
 }
 

@@ -6,7 +6,8 @@
  *   layout.c   bf16: which tensors, and where
  *
  * All work of an instance goes through one stream, in order; one scratch area serves all executables, because an operation has finished with
- * it when the next one starts.
+ * it when the next one starts. Only buffer_write_ahead has a stream of its own: its copies wait for the last use of their buffer, and the next use
+ * waits for them.
  * Precision: with `half`, workspace tensors of the towers are bf16 in memory, and so are the operands of matrix products and attention;
  * everything bound by the caller (weights, gradients, moments, embeddings) stays fp32, and so do the loss and all statistics.
  * Invariant: nothing is allocated on the device by an execution, but for the first use of a larger workspace.
@@ -44,6 +45,16 @@ typedef struct product {
     int is_served; /* 0: the library has no algorithm */
 } product;
 
+/* Pinned host memory that copies go through, one slot after the other. */
+typedef struct staging_ring {
+    struct {
+        void *memory; /* pinned; NULL before it is first needed */
+        CUevent event;
+        int is_busy;
+    } slots[STAGING_SLOTS];
+    uint32_t next;
+} staging_ring;
+
 struct prn_backend_instance {
     const prn_host *host; /* first */
     driver api;
@@ -60,12 +71,8 @@ struct prn_backend_instance {
     CUdeviceptr scratch;
     size_t scratch_bytes;
     uint64_t scratch_version; /* raised when `scratch` moves */
-    struct {
-        void *memory; /* pinned */
-        CUevent event;
-        int is_busy;
-    } staging[STAGING_SLOTS];
-    uint32_t staging_next;
+    staging_ring staging, ahead; /* for `stream` and for `copies` */
+    CUstream copies;
     int half, fast, graphs, timing;
     CUevent began, ended; /* timing */
     struct {
@@ -92,7 +99,7 @@ struct prn_executable {
     uint8_t *is_half;   /* (tensor_count): the tensor is bf16 in the workspace */
     size_t *byte_at;    /* (tensor_count): where a workspace tensor lies, with bf16; NULL: where the host has planned it */
     size_t workspace_bytes;
-    int64_t *longest;   /* (op_count): longest row group of ragged attention, this execution */
+    int64_t *longest;   /* (op_count): longest row group of ragged attention in whole tiles, this execution */
     int64_t *symbols;   /* (symbol_count), this execution's, after bucketing */
     CUdeviceptr tables; /* sorted rows of table gradients */
     size_t *table_at;   /* (op_count): bytes from the start of `tables` */
@@ -119,8 +126,13 @@ void staging_close(prn_backend_instance *d);
 /* Host memory to device memory in stream order; `source` may be reused on return. [orchestrator] */
 prn_status upload(prn_backend_instance *d, CUdeviceptr target, const void *source, size_t bytes, prn_error *error);
 
-/* At least the first `bytes` of a buffer's memory; what it holds is kept, what is new is zero. [orchestrator] */
-prn_status buffer_take(prn_backend_instance *d, prn_buffer *buffer, size_t bytes, prn_error *error);
+/* At least the first `bytes` of a buffer's memory; what is new is zero, and what it holds is kept, unless it may be lost. [orchestrator] */
+prn_status buffer_take(prn_backend_instance *d, prn_buffer *buffer, size_t bytes, int may_be_lost, prn_error *error);
+/* Before and after work on `stream` that uses the buffer: waits for a copy that was begun ahead; lets the next such copy wait. [orchestrator] */
+prn_status buffer_join(prn_backend_instance *d, prn_buffer *buffer, prn_error *error);
+prn_status buffer_leave(prn_backend_instance *d, prn_buffer *buffer, prn_error *error);
+prn_status buffer_write_ahead(prn_backend_instance *d, prn_buffer *buffer, int64_t offset, prn_host_type type, const void *source, int64_t count,
+                              prn_error *error);
 size_t buffer_bytes(const prn_buffer *buffer);
 /* The host's copy of an I32 buffer, else NULL. [orchestrator] */
 int32_t *buffer_integers(prn_buffer *buffer);
@@ -142,6 +154,21 @@ prn_status kernel_launch(prn_backend_instance *d, kernel_id kernel, const void *
                          prn_error *error);
 prn_status elements_launch(prn_backend_instance *d, const element_args *arguments, prn_error *error);
 prn_status values_copy(prn_backend_instance *d, values target, values source, int64_t n, prn_error *error);
+
+/* Updates of parameters that are still to be launched, several at once. They may wait, because nothing else in between needs what they write or
+ * writes what they read; each element is computed as it would be alone. */
+typedef struct updates {
+    adamw_args arguments;
+    const operation *views[ADAMW_PIECES];
+    int32_t count;
+} updates;
+
+/* 1 when `view` must come after what is pending. [any] */
+int updates_meet(const updates *pending, const operation *view);
+/* 0 when the update does not go with what is pending, or there are enough. [any] */
+int updates_take(updates *pending, const operation *view);
+/* Launches them; then there are none. [orchestrator] */
+prn_status updates_launch(prn_backend_instance *d, updates *pending, prn_error *error);
 
 /* ---- product.c ---- */
 

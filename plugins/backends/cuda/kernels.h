@@ -24,6 +24,7 @@ enum {
     COLUMN_PIECES = 128,        /* pieces of rows, at most, of a column sum */
     ATTENTION_TILE = 32,        /* most rows of a tile in the general attention kernels */
     ATTENTION_THREADS = 128,
+    ADAMW_PIECES = 64,          /* parameters of one launch, at most */
     MATMUL_TILE = 32,           /* of the library-free matrix product */
     MMA_TILE = 64,              /* rows of a tile in the bf16 attention kernels */
     MMA_WIDTH = 64,             /* their head width */
@@ -53,10 +54,22 @@ typedef struct element_args {
     int32_t reserved;
 } element_args;
 
-typedef struct adamw_args {
-    values g, hyper, p, m, v;
+/* One parameter: all fp32. Its blocks begin with number `first`. */
+typedef struct adamw_piece {
+    const float *g;
+    float *p, *m, *v;
     int64_t n;
-    float beta1, rest1, beta2, rest2, epsilon, decay;
+    int32_t first, is_wide;
+    float decay;
+    int32_t reserved;
+} adamw_piece;
+
+/* Several parameters in one launch; arguments may take 4096 bytes. */
+typedef struct adamw_args {
+    adamw_piece pieces[ADAMW_PIECES];
+    values hyper;
+    float beta1, rest1, beta2, rest2, epsilon;
+    int32_t count, blocks, reserved;
 } adamw_args;
 
 /* partials[i] = sum over piece i of a (times b). */

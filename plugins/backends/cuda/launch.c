@@ -416,13 +416,82 @@ static prn_status element_wise(const work *w)
     return elements_launch(w->d, &a, w->error);
 }
 
+/* ---- updates ---- */
+
+static int overlap(const operand *a, const operand *b)
+{
+    const char *const x = a->data, *const y = b->data; /* a bf16 tensor takes less than this says, which only ends a run early */
+    const size_t each_a = operand_element_bytes(a->type, sizeof(float)), each_b = operand_element_bytes(b->type, sizeof(float));
+    return x != NULL && y != NULL && x < y + (size_t)b->elements * each_b && y < x + (size_t)a->elements * each_a;
+}
+
+int updates_meet(const updates *pending, const operation *view)
+{
+    for (int32_t i = 0; i < pending->count; i++) {
+        const operation *u = pending->views[i];
+        for (int k = 0; k < PRN_OP_MAX_OUTPUTS; k++) {
+            for (int j = 0; j < PRN_OP_MAX_INPUTS; j++) {
+                if (overlap(&view->in[j], &u->out[k])) {
+                    return 1;
+                }
+            }
+            for (int j = 0; j < PRN_OP_MAX_OUTPUTS; j++) {
+                if (overlap(&view->out[j], &u->out[k])) {
+                    return 1;
+                }
+            }
+            if (overlap(&view->out[k], &u->in[0]) || overlap(&view->out[k], &u->in[1])) {
+                return 1;
+            }
+        }
+    }
+    return 0;
+}
+
+int updates_take(updates *pending, const operation *view)
+{
+    const prn_op_attrs *at = &view->op->attrs;
+    adamw_args *a = &pending->arguments;
+    const int64_t blocks = blocks_for(view->m, THREADS * 4);
+    const float settings[5] = {(float)at->alpha, (float)(1 - at->alpha), (float)at->beta, (float)(1 - at->beta), (float)at->epsilon};
+    const float had[5] = {a->beta1, a->rest1, a->beta2, a->rest2, a->epsilon};
+    if (blocks == 0) {
+        return 1;
+    }
+    if (pending->count == ADAMW_PIECES || (pending->count > 0 && (a->hyper.data != view->in[1].data || memcmp(settings, had, sizeof had) != 0))) {
+        return 0;
+    }
+    if (pending->count == 0) {
+        a->hyper = values_at(view->in[1].data, 0);
+        a->beta1 = settings[0];
+        a->rest1 = settings[1];
+        a->beta2 = settings[2];
+        a->rest2 = settings[3];
+        a->epsilon = settings[4];
+        a->blocks = 0;
+    }
+    const uintptr_t together =
+        (uintptr_t)view->in[0].data | (uintptr_t)view->out[0].data | (uintptr_t)view->out[1].data | (uintptr_t)view->out[2].data;
+    a->pieces[pending->count] = (adamw_piece){.g = view->in[0].data, .p = view->out[0].data, .m = view->out[1].data, .v = view->out[2].data, .n = view->m,
+                                              .first = a->blocks, .is_wide = together % 16 == 0, .decay = (float)at->decay};
+    pending->views[pending->count++] = view;
+    a->count = pending->count;
+    a->blocks += (int32_t)blocks;
+    return 1;
+}
+
+prn_status updates_launch(prn_backend_instance *d, updates *pending, prn_error *error)
+{
+    const int32_t count = pending->count;
+    pending->count = 0;
+    return count > 0 ? kernel_launch(d, KERNEL_adamw, &pending->arguments, pending->arguments.blocks, 1, THREADS, 0, error) : PRN_OK;
+}
+
 static prn_status adamw(const work *w)
 {
-    const prn_op_attrs *at = &w->v->op->attrs;
-    const adamw_args a = {.g = in(w, 0), .hyper = in(w, 1), .p = out(w, 0), .m = out(w, 1), .v = out(w, 2), .n = w->v->m, .beta1 = (float)at->alpha,
-                          .rest1 = (float)(1 - at->alpha), .beta2 = (float)at->beta, .rest2 = (float)(1 - at->beta), .epsilon = (float)at->epsilon,
-                          .decay = (float)at->decay};
-    return launch(w, KERNEL_adamw, &a, blocks_for(a.n, THREADS * 4), 0);
+    updates one = {.count = 0};
+    (void)updates_take(&one, w->v);
+    return updates_launch(w->d, &one, w->error);
 }
 
 /* ---- planning, and the one switch ---- */

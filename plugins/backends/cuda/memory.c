@@ -1,7 +1,7 @@
 /* plugins/backends/cuda/memory.c: device memory, and copies through pinned host memory.
  *
  * A copy to the device goes by pieces through a ring of pinned slots: the host fills one (on all its threads) while the device takes
- * the one before. Buffers of integers, which no operation writes, have a copy on the host, so that row offsets and table rows can be
+ * the one before. Copies ahead have a ring and a stream of their own, so that neither way holds up the other. Buffers of integers, which no operation writes, have a copy on the host, so that row offsets and table rows can be
  * checked and sorted without waiting for the device.
  */
 #include "instance.h"
@@ -55,28 +55,43 @@ prn_status scratch_reserve(prn_backend_instance *d, size_t bytes, prn_error *err
     return status;
 }
 
+static prn_status slot_open(prn_backend_instance *d, staging_ring *ring, uint32_t slot, prn_error *error)
+{
+    prn_status status = driver_status(&d->api, d->api.cuMemHostAlloc(&ring->slots[slot].memory, STAGING_BYTES, 0), "allocating pinned host memory", error);
+    if (status != PRN_OK) {
+        ring->slots[slot].memory = NULL;
+        return status;
+    }
+    return ring->slots[slot].event != NULL
+               ? PRN_OK
+               : driver_status(&d->api, d->api.cuEventCreate(&ring->slots[slot].event, CU_EVENT_DISABLE_TIMING), "creating an event", error);
+}
+
 prn_status staging_open(prn_backend_instance *d, prn_error *error)
 {
     prn_status status = PRN_OK;
-    for (int i = 0; i < STAGING_SLOTS && status == PRN_OK; i++) {
-        status = driver_status(&d->api, d->api.cuMemHostAlloc(&d->staging[i].memory, STAGING_BYTES, 0), "allocating pinned host memory", error);
-        if (status == PRN_OK) {
-            status = driver_status(&d->api, d->api.cuEventCreate(&d->staging[i].event, CU_EVENT_DISABLE_TIMING), "creating an event", error);
-        }
+    for (uint32_t i = 0; i < STAGING_SLOTS && status == PRN_OK; i++) {
+        status = slot_open(d, &d->staging, i, error);
     }
     return status;
 }
 
-void staging_close(prn_backend_instance *d)
+static void ring_close(prn_backend_instance *d, staging_ring *ring)
 {
     for (int i = 0; i < STAGING_SLOTS; i++) {
-        if (d->staging[i].event != NULL) {
-            (void)d->api.cuEventDestroy(d->staging[i].event);
+        if (ring->slots[i].event != NULL) {
+            (void)d->api.cuEventDestroy(ring->slots[i].event);
         }
-        if (d->staging[i].memory != NULL) {
-            (void)d->api.cuMemFreeHost(d->staging[i].memory);
+        if (ring->slots[i].memory != NULL) {
+            (void)d->api.cuMemFreeHost(ring->slots[i].memory);
         }
     }
+}
+
+void staging_close(prn_backend_instance *d)
+{
+    ring_close(d, &d->staging);
+    ring_close(d, &d->ahead);
 }
 
 /* Host memory from one form to the other, on all threads. */
@@ -117,35 +132,41 @@ static void convert(const prn_backend_instance *d, const conversion *c)
 }
 
 /* A pinned slot that the device no longer reads. */
-static prn_status staging_take(prn_backend_instance *d, uint32_t *slot, prn_error *error)
+static prn_status staging_take(prn_backend_instance *d, staging_ring *ring, uint32_t *slot, prn_error *error)
 {
-    *slot = d->staging_next;
-    d->staging_next = (d->staging_next + 1) % STAGING_SLOTS;
-    if (d->staging[*slot].is_busy) {
-        d->staging[*slot].is_busy = 0;
-        return driver_status(&d->api, d->api.cuEventSynchronize(d->staging[*slot].event), "waiting for a copy to the device", error);
+    *slot = ring->next;
+    ring->next = (ring->next + 1) % STAGING_SLOTS;
+    if (ring->slots[*slot].memory == NULL || ring->slots[*slot].event == NULL) {
+        return slot_open(d, ring, *slot, error);
+    }
+    if (ring->slots[*slot].is_busy) {
+        ring->slots[*slot].is_busy = 0;
+        return driver_status(&d->api, d->api.cuEventSynchronize(ring->slots[*slot].event), "waiting for a copy to the device", error);
     }
     return PRN_OK;
 }
 
-static prn_status write_values(prn_backend_instance *d, CUdeviceptr target, const void *source, int64_t count, size_t each, int from_double, prn_error *error)
+/* By the stream that goes with the ring. */
+static prn_status write_values(prn_backend_instance *d, staging_ring *ring, CUdeviceptr target, const void *source, int64_t count, size_t each,
+                               int from_double, prn_error *error)
 {
     const int64_t piece = (int64_t)(STAGING_BYTES / each);
+    const CUstream stream = ring == &d->ahead ? d->copies : d->stream;
     prn_status status = PRN_OK;
     for (int64_t first = 0; first < count && status == PRN_OK; first += piece) {
         const int64_t n = count - first < piece ? count - first : piece;
         uint32_t slot;
-        status = staging_take(d, &slot, error);
+        status = staging_take(d, ring, &slot, error);
         if (status == PRN_OK) {
-            const conversion c = {.target = d->staging[slot].memory, .source = (const char *)source + (size_t)first * (from_double ? sizeof(double) : each),
+            const conversion c = {.target = ring->slots[slot].memory, .source = (const char *)source + (size_t)first * (from_double ? sizeof(double) : each),
                                   .count = n, .from_double = from_double, .each = each};
             convert(d, &c);
-            status = driver_status(&d->api, d->api.cuMemcpyHtoDAsync(target + (size_t)first * each, d->staging[slot].memory, (size_t)n * each, d->stream),
+            status = driver_status(&d->api, d->api.cuMemcpyHtoDAsync(target + (size_t)first * each, ring->slots[slot].memory, (size_t)n * each, stream),
                                    "copying to the device", error);
         }
         if (status == PRN_OK) {
-            status = driver_status(&d->api, d->api.cuEventRecord(d->staging[slot].event, d->stream), "recording an event", error);
-            d->staging[slot].is_busy = status == PRN_OK;
+            status = driver_status(&d->api, d->api.cuEventRecord(ring->slots[slot].event, stream), "recording an event", error);
+            ring->slots[slot].is_busy = status == PRN_OK;
         }
     }
     return status;
@@ -153,7 +174,7 @@ static prn_status write_values(prn_backend_instance *d, CUdeviceptr target, cons
 
 prn_status upload(prn_backend_instance *d, CUdeviceptr target, const void *source, size_t bytes, prn_error *error)
 {
-    return write_values(d, target, source, (int64_t)bytes, 1, 0, error);
+    return write_values(d, &d->staging, target, source, (int64_t)bytes, 1, 0, error);
 }
 
 /* ---- buffers ---- */
@@ -163,6 +184,8 @@ typedef struct device_buffer {
     prn_buffer base; /* first */
     size_t bytes;    /* taken so far */
     int32_t *integers; /* I32: the host's copy */
+    CUevent written, used; /* of the last copy ahead, and of the last work that used what was there; NULL before the first copy ahead */
+    int is_on_its_way; /* a copy ahead that `stream` has not waited for */
     char purpose[64];
 } device_buffer;
 
@@ -176,13 +199,35 @@ int32_t *buffer_integers(prn_buffer *buffer)
     return whole(buffer)->integers;
 }
 
-prn_status buffer_take(prn_backend_instance *d, prn_buffer *buffer, size_t bytes, prn_error *error)
+prn_status buffer_join(prn_backend_instance *d, prn_buffer *buffer, prn_error *error)
 {
     device_buffer *const b = whole(buffer);
-    const CUdeviceptr before = device_address(buffer->data);
-    CUdeviceptr memory = 0;
+    if (!b->is_on_its_way) {
+        return PRN_OK;
+    }
+    const prn_status status = driver_status(&d->api, d->api.cuStreamWaitEvent(d->stream, b->written, 0), "waiting for a copy to the device", error);
+    b->is_on_its_way = status != PRN_OK;
+    return status;
+}
+
+prn_status buffer_leave(prn_backend_instance *d, prn_buffer *buffer, prn_error *error)
+{
+    const device_buffer *const b = whole(buffer);
+    return b->used == NULL ? PRN_OK : driver_status(&d->api, d->api.cuEventRecord(b->used, d->stream), "recording an event", error);
+}
+
+prn_status buffer_take(prn_backend_instance *d, prn_buffer *buffer, size_t bytes, int may_be_lost, prn_error *error)
+{
+    device_buffer *const b = whole(buffer);
+    CUdeviceptr before = device_address(buffer->data), memory = 0;
     if (before != 0 && bytes <= b->bytes) {
         return PRN_OK;
+    }
+    if (may_be_lost && before != 0) { /* so that old and new are never there together */
+        device_release(d, before);
+        buffer->data = NULL;
+        b->bytes = 0;
+        before = 0;
     }
     prn_status status = device_allocate(d, bytes, b->purpose, &memory, error);
     if (status == PRN_OK && bytes > b->bytes) {
@@ -232,7 +277,7 @@ prn_status buffer_create(prn_backend_instance *d, prn_type type, int64_t element
         }
     }
     if (!d->half) {
-        status = buffer_take(d, &made->base, buffer_bytes(&made->base), error);
+        status = buffer_take(d, &made->base, buffer_bytes(&made->base), 0, error);
     }
     if (status != PRN_OK) {
         buffer_destroy(d, &made->base);
@@ -245,9 +290,19 @@ prn_status buffer_create(prn_backend_instance *d, prn_type type, int64_t element
 void buffer_destroy(prn_backend_instance *d, prn_buffer *buffer)
 {
     if (buffer != NULL) {
+        device_buffer *const b = whole(buffer);
         (void)instance_enter(d, NULL);
+        if (b->is_on_its_way) {
+            (void)d->api.cuStreamSynchronize(d->copies);
+        }
         device_release(d, device_address(buffer->data));
-        free(whole(buffer)->integers);
+        if (b->written != NULL) {
+            (void)d->api.cuEventDestroy(b->written);
+        }
+        if (b->used != NULL) {
+            (void)d->api.cuEventDestroy(b->used);
+        }
+        free(b->integers);
         d->host->release(d->host->self, buffer);
     }
 }
@@ -280,7 +335,8 @@ static prn_status check_access(prn_backend_instance *d, const prn_buffer *buffer
 /* All of it, before the host reads or writes. */
 static prn_status take_all(prn_backend_instance *d, prn_buffer *buffer, prn_error *error)
 {
-    return buffer_take(d, buffer, buffer_bytes(buffer), error);
+    const prn_status status = buffer_take(d, buffer, buffer_bytes(buffer), 0, error);
+    return status == PRN_OK ? buffer_join(d, buffer, error) : status;
 }
 
 prn_status buffer_write(prn_backend_instance *d, prn_buffer *buffer, int64_t offset, prn_host_type type, const void *source, int64_t count, prn_error *error)
@@ -293,7 +349,54 @@ prn_status buffer_write(prn_backend_instance *d, prn_buffer *buffer, int64_t off
     if (buffer_integers(buffer) != NULL) {
         memcpy(buffer_integers(buffer) + offset, source, (size_t)count * each);
     }
-    return write_values(d, device_address(buffer->data) + (size_t)offset * each, source, count, each, type == PRN_HOST_F64, error);
+    status = write_values(d, &d->staging, device_address(buffer->data) + (size_t)offset * each, source, count, each, type == PRN_HOST_F64, error);
+    return status == PRN_OK ? buffer_leave(d, buffer, error) : status;
+}
+
+static prn_status ready_for_copies(prn_backend_instance *d, device_buffer *b, prn_error *error)
+{
+    const driver *api = &d->api;
+    prn_status status = PRN_OK;
+    if (d->copies == NULL) {
+        status = driver_status(api, api->cuStreamCreate(&d->copies, CU_STREAM_NON_BLOCKING), "making a stream", error);
+    }
+    if (status == PRN_OK && b->written == NULL) {
+        status = driver_status(api, api->cuEventCreate(&b->written, CU_EVENT_DISABLE_TIMING), "creating an event", error);
+    }
+    if (status == PRN_OK && b->used == NULL) {
+        status = driver_status(api, api->cuEventCreate(&b->used, CU_EVENT_DISABLE_TIMING), "creating an event", error);
+        if (status == PRN_OK) { /* what has used it so far is not known any more: all that was begun */
+            status = buffer_leave(d, &b->base, error);
+        }
+    }
+    return status;
+}
+
+prn_status buffer_write_ahead(prn_backend_instance *d, prn_buffer *buffer, int64_t offset, prn_host_type type, const void *source, int64_t count,
+                              prn_error *error)
+{
+    prn_status status = check_access(d, buffer, offset, count, type, "a write", error);
+    if (status == PRN_OK && buffer_integers(buffer) != NULL) {
+        return prn_error_set(error, PRN_UNSUPPORTED, "integers are not copied ahead: the host looks at them when they are used");
+    }
+    if (status != PRN_OK || count == 0 || (status = take_all(d, buffer, error)) != PRN_OK ||
+        (status = ready_for_copies(d, whole(buffer), error)) != PRN_OK) {
+        return status;
+    }
+    const size_t each = operand_element_bytes(buffer->type, sizeof(float));
+    device_buffer *const b = whole(buffer);
+    status = driver_status(&d->api, d->api.cuStreamWaitEvent(d->copies, b->used, 0), "waiting for the device", error);
+    if (status == PRN_OK) {
+        status = write_values(d, &d->ahead, device_address(buffer->data) + (size_t)offset * each, source, count, each, type == PRN_HOST_F64, error);
+    }
+    if (status == PRN_OK) {
+        status = driver_status(&d->api, d->api.cuEventRecord(b->written, d->copies), "recording an event", error);
+    }
+    if (status != PRN_OK) {
+        (void)d->api.cuStreamSynchronize(d->copies); /* a part may be on its way, and nobody will wait for it */
+    }
+    b->is_on_its_way = status == PRN_OK;
+    return status;
 }
 
 prn_status buffer_read(prn_backend_instance *d, prn_buffer *buffer, int64_t offset, prn_host_type type, void *target, int64_t count, prn_error *error)
@@ -307,10 +410,10 @@ prn_status buffer_read(prn_backend_instance *d, prn_buffer *buffer, int64_t offs
     for (int64_t first = 0; first < count && status == PRN_OK; first += piece) {
         const int64_t n = count - first < piece ? count - first : piece;
         uint32_t slot;
-        status = staging_take(d, &slot, error);
+        status = staging_take(d, &d->staging, &slot, error);
         if (status == PRN_OK) {
             status = driver_status(&d->api,
-                                   d->api.cuMemcpyDtoHAsync(d->staging[slot].memory, device_address(buffer->data) + (size_t)(offset + first) * each,
+                                   d->api.cuMemcpyDtoHAsync(d->staging.slots[slot].memory, device_address(buffer->data) + (size_t)(offset + first) * each,
                                                             (size_t)n * each, d->stream),
                                    "copying from the device", error);
         }
@@ -319,7 +422,7 @@ prn_status buffer_read(prn_backend_instance *d, prn_buffer *buffer, int64_t offs
         }
         if (status == PRN_OK) {
             const conversion c = {.target = (char *)target + (size_t)first * (type == PRN_HOST_F64 ? sizeof(double) : each),
-                                  .source = d->staging[slot].memory, .count = n, .to_double = type == PRN_HOST_F64, .each = each};
+                                  .source = d->staging.slots[slot].memory, .count = n, .to_double = type == PRN_HOST_F64, .each = each};
             convert(d, &c);
         }
     }
@@ -346,8 +449,12 @@ prn_status buffer_copy(prn_backend_instance *d, prn_buffer *target, int64_t targ
     if (buffer_integers(target) != NULL) {
         memmove(buffer_integers(target) + target_offset, buffer_integers(source) + source_offset, (size_t)count * each);
     }
-    return driver_status(&d->api,
-                         d->api.cuMemcpyDtoDAsync(device_address(target->data) + (size_t)target_offset * each,
+    status = driver_status(&d->api,
+                           d->api.cuMemcpyDtoDAsync(device_address(target->data) + (size_t)target_offset * each,
                                                   device_address(source->data) + (size_t)source_offset * each, (size_t)count * each, d->stream),
-                         "copying on the device", error);
+                           "copying on the device", error);
+    if (status == PRN_OK && (status = buffer_leave(d, source, error)) == PRN_OK) {
+        status = buffer_leave(d, target, error);
+    }
+    return status;
 }

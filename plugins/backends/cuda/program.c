@@ -246,6 +246,8 @@ static prn_status check_groups(prn_executable *e, uint32_t index, const prn_bind
         const int64_t length = (int64_t)offsets[i + 1] - offsets[i];
         e->longest[index] = length > e->longest[index] ? length : e->longest[index];
     }
+    /* By whole tiles, so that graphs come back; a tile that no group reaches ends at once. */
+    e->longest[index] = (e->longest[index] + MMA_TILE - 1) / MMA_TILE * MMA_TILE;
     return status;
 }
 
@@ -284,16 +286,31 @@ static prn_status sort_rows(prn_backend_instance *d, const prn_executable *e, ui
 
 /* ---- execute ---- */
 
-/* Memory of everything that is bound. A workspace with a layout of our own needs just that much. */
+/* Memory of everything that is bound, and copies to it that are on their way. A workspace with a layout of our own needs just that much, and
+ * holds nothing from one program to the next. */
 static prn_status take_buffers(prn_backend_instance *d, const prn_executable *e, const prn_binding *binding, prn_error *error)
 {
     prn_status status = PRN_OK;
-    for (uint32_t i = 0; i < e->program->slot_count && status == PRN_OK && d->half; i++) {
+    for (uint32_t i = 0; i < e->program->slot_count && status == PRN_OK; i++) {
         prn_buffer *buffer = binding->buffers[i];
         const int64_t shift = binding->buffer_offsets != NULL ? binding->buffer_offsets[i] : 0;
-        if (buffer != NULL) {
+        if (buffer != NULL && d->half) {
             const int is_ours = i == PRN_SLOT_WORKSPACE && e->byte_at != NULL && shift == 0;
-            status = buffer_take(d, buffer, is_ours ? e->workspace_bytes : buffer_bytes(buffer), error);
+            status = buffer_take(d, buffer, is_ours ? e->workspace_bytes : buffer_bytes(buffer), is_ours, error);
+        }
+        if (buffer != NULL && status == PRN_OK) {
+            status = buffer_join(d, buffer, error);
+        }
+    }
+    return status;
+}
+
+static prn_status leave_buffers(prn_backend_instance *d, const prn_executable *e, const prn_binding *binding, prn_error *error)
+{
+    prn_status status = PRN_OK;
+    for (uint32_t i = 0; i < e->program->slot_count && status == PRN_OK; i++) {
+        if (binding->buffers[i] != NULL) {
+            status = buffer_leave(d, binding->buffers[i], error);
         }
     }
     return status;
@@ -360,10 +377,19 @@ static prn_status launch_all(prn_backend_instance *d, prn_executable *e, uint32_
 {
     const uint32_t first = e->program->segments[segment].first_op, end = first + e->program->segments[segment].op_count;
     prn_status status = PRN_OK;
+    updates pending = {.count = 0};
     for (uint32_t i = first; i < end && status == PRN_OK; i++) {
-        status = operation_launch(d, e, i, error);
+        const int is_update = e->program->ops[i].kind == PRN_OP_ADAMW;
+        if (updates_meet(&pending, &e->views[i])) {
+            status = updates_launch(d, &pending, error);
+        }
+        if (status == PRN_OK && is_update && !updates_take(&pending, &e->views[i]) && (status = updates_launch(d, &pending, error)) == PRN_OK) {
+            (void)updates_take(&pending, &e->views[i]);
+        } else if (status == PRN_OK && !is_update) {
+            status = operation_launch(d, e, i, error);
+        }
     }
-    return status;
+    return status == PRN_OK ? updates_launch(d, &pending, error) : status;
 }
 
 /* Waits after each operation, to say how long it took. */
@@ -489,6 +515,12 @@ static prn_status launch_by_graph(prn_backend_instance *d, prn_executable *e, ui
     entry->used = ++e->clock;
     if (entry->graph == NULL) {
         const prn_status status = capture(d, e, segment, entry, error);
+        if (status == PRN_NO_MEMORY) { /* for the graph; a step that has begun goes on without */
+            if (error != NULL) {
+                *error = (prn_error)PRN_ERROR_INIT;
+            }
+            return launch_all(d, e, segment, error);
+        }
         if (status != PRN_OK) {
             return status;
         }
@@ -533,8 +565,9 @@ prn_status program_execute(prn_backend_instance *d, prn_executable *e, uint32_t 
     if (status != PRN_OK) {
         return status;
     }
-    if (d->timing) {
-        return launch_timed(d, e, segment, error);
-    }
-    return d->graphs ? launch_by_graph(d, e, segment, binding, error) : launch_all(d, e, segment, error);
+    status = d->timing   ? launch_timed(d, e, segment, error)
+             : d->graphs ? launch_by_graph(d, e, segment, binding, error)
+                         : launch_all(d, e, segment, error);
+    const prn_status left = leave_buffers(d, e, binding, status == PRN_OK ? error : NULL);
+    return status == PRN_OK ? left : status;
 }

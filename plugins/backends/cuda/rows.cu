@@ -29,7 +29,10 @@ KERNEL(patches, THREADS)
         for (int j = 0; j < 4; j++) {
             const int at = (int)(column + j < a.columns ? column + j : column), channel = at / area, i = at % area / size, k = at % size;
             const float pixel = (float)a.images[((item * a.side + top + i) * a.side + left + k) * 3 + channel];
-            y.v[j] = (pixel - a.shift[channel]) * a.scale[channel];
+            /* chosen, not indexed: an index would put both tables into local memory */
+            const float shift = channel == 0 ? a.shift[0] : channel == 1 ? a.shift[1] : a.shift[2];
+            const float scale = channel == 0 ? a.scale[0] : channel == 1 ? a.scale[1] : a.scale[2];
+            y.v[j] = (pixel - shift) * scale;
         }
         store4(row_of(a.y, row, a.columns), column, a.columns, y);
     }
@@ -57,7 +60,19 @@ KERNEL(lookup_grad, THREADS)
         const int32_t first = a.starts[s], end = a.starts[s + 1];
         for (int64_t c = (int64_t)threadIdx.x * 4; c < a.columns; c += THREADS * 4) {
             four total = load4(to, c, a.columns);
-            for (int32_t i = first; i < end; i++) {
+            int32_t i = first;
+            for (; i + 4 <= end; i += 4) { /* four on their way at once: the first and last tokens of captions have as many rows as there are captions */
+                four x[4];
+#pragma unroll
+                for (int j = 0; j < 4; j++) {
+                    x[j] = load4(row_of(a.dy, a.order[i + j], a.columns), c, a.columns);
+                }
+#pragma unroll
+                for (int j = 0; j < 4; j++) {
+                    total = add(total, x[j]);
+                }
+            }
+            for (; i < end; i++) {
                 total = add(total, load4(row_of(a.dy, a.order[i], a.columns), c, a.columns));
             }
             store4(to, c, a.columns, total);
@@ -137,7 +152,19 @@ KERNEL(class_sums, THREADS)
     EACH_PACK(a.dpositions.data != nullptr ? t : (int64_t)1, a.columns, at, column)
     {
         four total = {{0, 0, 0, 0}};
-        for (int64_t item = 0; item < a.items; item++) {
+        int64_t item = 0;
+        for (; item + 8 <= a.items; item += 8) { /* there are few threads, so that each has much on its way */
+            four x[8];
+#pragma unroll
+            for (int j = 0; j < 8; j++) {
+                x[j] = load4(row_of(a.dy, (item + j) * t + at, a.columns), column, a.columns);
+            }
+#pragma unroll
+            for (int j = 0; j < 8; j++) {
+                total = add(total, x[j]);
+            }
+        }
+        for (; item < a.items; item++) {
             total = add(total, load4(row_of(a.dy, item * t + at, a.columns), column, a.columns));
         }
         if (a.dpositions.data != nullptr) {

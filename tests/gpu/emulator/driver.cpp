@@ -1,10 +1,12 @@
 /* tests/gpu/emulator/driver.cpp: the functions of libcuda.so.1 that the plugin calls, on host memory.
  *
  * Strict where a device is silent: work waits in its stream until somebody waits for it, so that host memory which is used again too early is
- * found; copies are checked against the allocation and need pinned host memory; nothing may be allocated while a stream is captured;
+ * found, and work of one stream that should have waited for another's; PRN_EMULATOR_STREAMS turns that round; copies are checked against the allocation and need pinned host memory; nothing may be allocated while a stream is captured;
  * fresh memory holds what is no number; what was not freed is told when the last context goes.
  *
  *   PRN_EMULATOR_DEVICES  how many (1)          PRN_EMULATOR_MEMORY  bytes of one (8 GiB)
+ *   PRN_EMULATOR_STREAMS  lazy (default): each stream runs when it is waited for; eager: every stream but the first runs as soon as it can;
+ *                         mixed: some of each, by chance that is the same each time
  *   PRN_EMULATOR_FAIL     NAME:N  the N-th call (from 1, since this was set) of function NAME fails
  */
 #include <cuda.h>
@@ -22,7 +24,7 @@
 #include "machine.hpp"
 
 struct CUevent_st {
-    bool done = true;
+    unsigned long recorded = 0, reached = 0; /* how often */
     CUstream stream = nullptr; /* where it was recorded last */
 };
 struct CUgraph_st {
@@ -34,6 +36,8 @@ struct CUgraphExec_st {
 struct CUstream_st {
     std::deque<std::function<bool()>> queue;
     CUgraph capture = nullptr;
+    unsigned number = 0; /* from 0, in the order of their making */
+    bool is_running = false;
 };
 struct CUfunc_st {
     const emulated_kernel *kernel;
@@ -56,6 +60,7 @@ CUcontext current = nullptr;
 std::string last_wish;
 int calls = 0; /* of what it names */
 int live_objects = 0;
+std::map<std::string, unsigned long> launches; /* by kernel, captured ones once */
 
 bool inside(const std::map<char *, size_t> &memory, const void *at, size_t bytes)
 {
@@ -99,32 +104,51 @@ bool fails(const char *name)
         }                                                                     \
     }
 
-bool submit(CUstream stream, std::function<bool()> work)
+/* Until `event` was reached `target` times, or, without one, to the end. At most `most` pieces. */
+CUresult drain(CUstream stream, const CUevent until, unsigned long target, unsigned long most = ~0ul)
 {
-    if (stream->capture != nullptr) {
-        stream->capture->work.push_back(std::move(work));
-    } else {
-        stream->queue.push_back(std::move(work));
+    if (stream->is_running) { /* two streams that wait for each other */
+        return CUDA_ERROR_LAUNCH_TIMEOUT;
     }
-    return true;
-}
-
-CUresult drain(CUstream stream, const CUevent until)
-{
-    while (!stream->queue.empty() && (until == nullptr || !until->done)) {
+    stream->is_running = true;
+    bool is_well = true;
+    while (is_well && !stream->queue.empty() && (until == nullptr || until->reached < target) && most-- > 0) {
         std::function<bool()> work = std::move(stream->queue.front());
         stream->queue.pop_front();
-        if (!work()) {
-            return CUDA_ERROR_LAUNCH_FAILED;
+        is_well = work();
+    }
+    stream->is_running = false;
+    return is_well ? CUDA_SUCCESS : CUDA_ERROR_LAUNCH_FAILED;
+}
+
+/* What has come before it must not change what it may do now. */
+bool submit(CUstream stream, std::function<bool()> work)
+{
+    static unsigned long chance = 1;
+    if (stream->capture != nullptr) {
+        stream->capture->work.push_back(std::move(work));
+        return true;
+    }
+    stream->queue.push_back(std::move(work));
+    const char *text = std::getenv("PRN_EMULATOR_STREAMS");
+    if (text != nullptr && std::strcmp(text, "eager") == 0) {
+        return stream->number == 0 || drain(stream, nullptr, 0) == CUDA_SUCCESS;
+    }
+    if (text != nullptr && std::strcmp(text, "mixed") == 0) {
+        for (CUstream s : streams) {
+            chance = chance * 6364136223846793005ul + 1442695040888963407ul;
+            if (chance >> 62 == 0 && s->capture == nullptr && !s->is_running) {
+                (void)drain(s, nullptr, 0, chance >> 40 & 3);
+            }
         }
     }
-    return CUDA_SUCCESS;
+    return true;
 }
 
 void drain_all()
 {
     for (CUstream s : streams) {
-        (void)drain(s, nullptr);
+        (void)drain(s, nullptr, 0);
     }
 }
 
@@ -153,6 +177,13 @@ bool emulated_is_device(const void *memory, size_t bytes)
 }
 
 extern "C" {
+
+/* For tests: launches of a kernel so far. */
+unsigned long emulated_launches(const char *kernel)
+{
+    const auto found = launches.find(kernel);
+    return found != launches.end() ? found->second : 0;
+}
 
 CUresult cuInit(unsigned flags)
 {
@@ -351,6 +382,7 @@ CUresult cuStreamCreate(CUstream *stream, unsigned)
     CALLED(CUDA_ERROR_OUT_OF_MEMORY);
     NEEDS_CONTEXT
     *stream = new CUstream_st;
+    (*stream)->number = (unsigned)streams.size();
     streams.insert(*stream);
     live_objects++;
     return CUDA_SUCCESS;
@@ -358,7 +390,7 @@ CUresult cuStreamCreate(CUstream *stream, unsigned)
 
 CUresult cuStreamDestroy(CUstream stream)
 {
-    (void)drain(stream, nullptr);
+    (void)drain(stream, nullptr, 0);
     streams.erase(stream);
     delete stream;
     live_objects--;
@@ -368,7 +400,7 @@ CUresult cuStreamDestroy(CUstream stream)
 CUresult cuStreamSynchronize(CUstream stream)
 {
     CALLED(CUDA_ERROR_LAUNCH_FAILED);
-    return stream->capture != nullptr ? CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED : drain(stream, nullptr);
+    return stream->capture != nullptr ? CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED : drain(stream, nullptr, 0);
 }
 
 CUresult cuEventCreate(CUevent *event, unsigned)
@@ -390,16 +422,34 @@ CUresult cuEventDestroy(CUevent event)
 CUresult cuEventRecord(CUevent event, CUstream stream)
 {
     CALLED(CUDA_ERROR_UNKNOWN);
-    event->done = false;
+    if (stream->capture != nullptr) {
+        return CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED;
+    }
     event->stream = stream;
-    submit(stream, [=] { return event->done = true; });
+    const unsigned long number = ++event->recorded;
+    submit(stream, [=] {
+        event->reached = number;
+        return true;
+    });
     return CUDA_SUCCESS;
 }
 
 CUresult cuEventSynchronize(CUevent event)
 {
     CALLED(CUDA_ERROR_UNKNOWN);
-    return event->done ? CUDA_SUCCESS : drain(event->stream, event);
+    return event->reached >= event->recorded ? CUDA_SUCCESS : drain(event->stream, event, event->recorded);
+}
+
+/* For the event as it was last recorded before this call; not for later ones. */
+CUresult cuStreamWaitEvent(CUstream stream, CUevent event, unsigned flags)
+{
+    CALLED(CUDA_ERROR_UNKNOWN);
+    if (flags != 0 || stream->capture != nullptr) {
+        return CUDA_ERROR_INVALID_VALUE;
+    }
+    const unsigned long target = event->recorded;
+    submit(stream, [=] { return event->reached >= target || drain(event->stream, event, target) == CUDA_SUCCESS; });
+    return CUDA_SUCCESS;
 }
 
 CUresult cuEventElapsedTime(float *milliseconds, CUevent, CUevent)
@@ -459,6 +509,7 @@ CUresult cuLaunchKernel(CUfunction function, unsigned blocks_x, unsigned blocks_
         threads % 32 != 0 || threads_y != 1 || threads_z != 1 || shared > (unsigned)function->shared_limit || extra != nullptr) {
         return CUDA_ERROR_INVALID_VALUE;
     }
+    launches[function->kernel->name]++;
     const std::string arguments((const char *)parameters[0], function->kernel->bytes);
     const emulated_kernel *kernel = function->kernel;
     submit(stream, [=] { return emulated_launch(*kernel, arguments.data(), blocks_x, blocks_y, threads, shared); });
