@@ -1,7 +1,7 @@
 /* core/cli/jobs.h: `perennial run --jobs N`: worker processes over the stages of a run.
  *
  * The one that leads makes the plan, keeps the run's record open, and starts N processes of the same program with the same command line
- * and --worker; each takes stages by their claims (run/claims.h) and tells over a pipe what it does. Every worker has its own share of
+ * and --worker; each takes stages by their claims (ledger/claims.h) and tells over a pipe what it does. Every worker has its own share of
  * the machine's cores, and where the backend has several devices, one of those.
  * Invariants: a worker never outlives its work unnoticed: when the leader dies, it saves and stops; when a worker fails, the others save
  * and stop; when a worker is killed, the others go on and take its stage from its last checkpoint.

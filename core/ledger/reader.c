@@ -35,6 +35,7 @@ prn_status prn__reader_open(const char *workspace, prn__arena *memory, prn__read
     int64_t version = 0;
     memset(r, 0, sizeof *r);
     r->memory = memory;
+    r->workspace = workspace;
     r->error = error;
     r->path = prn__path_join(workspace, "ledger.sqlite");
     if (r->path == NULL) {

@@ -10,6 +10,8 @@ typedef struct prn__reader {
     prn__sql sql;
     int64_t version;     /* of the schema; older ones lack what docs/ledger.md says */
     char *path;
+    const char *workspace; /* borrowed */
+    int is_unsure, has_waited; /* a run's processes are gone: killed, or just leaving (results.c) */
     prn__arena *memory;  /* of what is handed out; borrowed */
     prn_error *error;
 } prn__reader;

@@ -5,8 +5,10 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/text.h"
+#include "ledger/claims.h"
 #include "ledger/reader.h"
 
 static prn_status no_memory(prn_error *error)
@@ -27,7 +29,9 @@ static prn_status count_of(prn__reader *r, const char *text, int64_t run, size_t
 #define RUN_COLUMNS "id, name, state, message, started, finished, recipe_path, manifest_path, stream, model, backend, seed, batch, step_count," \
     " (SELECT count(*) FROM strategies WHERE run = runs.id)," \
     " (SELECT count(DISTINCT stage) FROM run_stages WHERE run = runs.id)," \
-    " (SELECT count(DISTINCT stage) FROM run_stages JOIN stages ON stages.id = stage WHERE run = runs.id AND stages.state = 'done')"
+    " (SELECT count(DISTINCT stage) FROM run_stages JOIN stages ON stages.id = stage WHERE run = runs.id AND stages.state = 'done'), identity"
+
+enum { LEAVING_US = 100000 }; /* a process that ends is gone from the workspace a moment before the ledger has its last word */
 
 static prn_status read_run(prn__reader *r, sqlite3_stmt *statement, prn__run_info *run)
 {
@@ -44,10 +48,30 @@ static prn_status read_run(prn__reader *r, sqlite3_stmt *statement, prn__run_inf
     run->strategy_count = (uint32_t)sqlite3_column_int64(statement, 14);
     run->stage_count = (uint32_t)sqlite3_column_int64(statement, 15);
     run->stages_done = (uint32_t)sqlite3_column_int64(statement, 16);
+    const char *identity = prn__column_text(r, statement, 17, &failed);
+    if (!failed && strcmp(run->state, "running") == 0 && prn__presence_count(r->workspace, identity, NULL, 0) == 0) {
+        run->state = "interrupted"; /* a killed process could not say so */
+        run->message = "the process that worked on it is gone; running the recipe again goes on with it";
+        r->is_unsure = 1;
+    }
     return failed ? no_memory(r->error) : PRN_OK;
 }
 
-static prn_status read_runs(prn__reader *r, prn__run_info **runs, size_t *count)
+/* Of a run without a process the ledger is asked twice: whether it was killed, or was just leaving. */
+static prn_status look_again(prn__reader *r, int *again)
+{
+    *again = r->is_unsure && !r->has_waited;
+    r->is_unsure = 0;
+    if (!*again) {
+        return PRN_OK;
+    }
+    r->has_waited = 1;
+    (void)usleep(LEAVING_US);
+    prn_status status = prn__sql_run(&r->sql, NULL, r->error, "COMMIT", "");
+    return status == PRN_OK ? prn__sql_run(&r->sql, NULL, r->error, "BEGIN", "") : status;
+}
+
+static prn_status read_all_runs(prn__reader *r, prn__run_info **runs, size_t *count)
 {
     sqlite3_stmt *statement = NULL;
     int64_t total = 0;
@@ -69,6 +93,16 @@ static prn_status read_runs(prn__reader *r, prn__run_info **runs, size_t *count)
     }
     (void)sqlite3_finalize(statement);
     return status == PRN_OK ? prn__reader_status(r, row) : status;
+}
+
+static prn_status read_runs(prn__reader *r, prn__run_info **runs, size_t *count)
+{
+    int again = 0;
+    prn_status status = read_all_runs(r, runs, count);
+    if (status == PRN_OK) {
+        status = look_again(r, &again);
+    }
+    return status == PRN_OK && again ? read_all_runs(r, runs, count) : status;
 }
 
 static prn__run_info *run_numbered(prn__run_info *runs, size_t count, int64_t id)
@@ -177,6 +211,7 @@ static prn_status choose_run(prn__reader *r, const char *workspace, const char *
 static prn_status numbered_run(prn__reader *r, int64_t id, prn__run_info *run)
 {
     sqlite3_stmt *statement = NULL;
+    int again = 0;
     prn_status status = prn__sql_prepare(&r->sql, &statement, r->error, "SELECT " RUN_COLUMNS " FROM runs WHERE id = ?", "i", id);
     int row = status == PRN_OK ? prn__sql_step(&r->sql, statement, r->error) : 0;
     if (row > 0) {
@@ -185,7 +220,10 @@ static prn_status numbered_run(prn__reader *r, int64_t id, prn__run_info *run)
         status = row == 0 ? prn_error_set(r->error, PRN_NOT_FOUND, "%s: no run %" PRId64, r->path, id) : prn__reader_status(r, row);
     }
     (void)sqlite3_finalize(statement);
-    return status;
+    if (status == PRN_OK) {
+        status = look_again(r, &again);
+    }
+    return status == PRN_OK && again ? numbered_run(r, id, run) : status;
 }
 
 /* ---- one run ------------------------------------------------------------------------------------------------------------- */

@@ -13,7 +13,7 @@
 
 typedef struct prn__run_info {
     int64_t id;
-    const char *name, *state;     /* "running", "done", "interrupted", "failed" */
+    const char *name, *state;     /* "running", "done", "interrupted", "failed"; one whose processes were all killed is interrupted */
     const char *message;          /* why it stopped; "" when nothing is to be said */
     const char *started, *finished; /* UTC, "2026-01-31T12:00:00Z"; `finished` "" while it runs */
     const char *recipe_path, *manifest_path, *stream, *model, *backend;

@@ -6,6 +6,7 @@
  *
  * Where there is no room, parts are left out from the end of a line, then the headings of jobs, then jobs.
  */
+#include "ledger/claims.h"
 #include "report/live_view.h"
 
 #include <inttypes.h>
@@ -14,7 +15,6 @@
 
 #include "base/memory.h"
 #include "report/table.h"
-#include "run/claims.h"
 #include "run/stage_files.h"
 
 enum { LABEL_BYTES = 384, SMALLEST = 10 };

@@ -1,4 +1,5 @@
 /* core/report/plan_report.c: see plan_report.h. */
+#include "ledger/claims.h"
 #include "report/plan_report.h"
 
 #include <dirent.h>
@@ -9,7 +10,6 @@
 #include "report/json.h"
 #include "report/schedule_report.h"
 #include "report/table.h"
-#include "run/claims.h"
 #include "run/stage_files.h"
 
 static int has_checkpoint(const char *folder)

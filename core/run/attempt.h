@@ -8,7 +8,7 @@
 #ifndef PRN_RUN_ATTEMPT_H
 #define PRN_RUN_ATTEMPT_H
 
-#include "run/claims.h"
+#include "ledger/claims.h"
 #include "run/ledger.h"
 
 typedef struct prn__attempt {

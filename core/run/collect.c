@@ -15,9 +15,9 @@
 #include "base/hash.h"
 #include "base/text.h"
 #include "data/manifest.h"
+#include "ledger/claims.h"
 #include "ledger/results.h"
 #include "ledger/usage.h"
-#include "run/claims.h"
 #include "run/ledger.h"
 #include "run/stage_files.h"
 

@@ -9,7 +9,7 @@
 #include <time.h>
 
 #include "base/log.h"
-#include "run/claims.h"
+#include "ledger/claims.h"
 
 enum { FIRST_WAIT_MS = 20, LAST_WAIT_MS = 500 };
 

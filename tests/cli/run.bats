@@ -198,6 +198,29 @@ wait_for_progress() {
     json "d['run']['state'] == 'done'"
 }
 
+@test "of a run that was killed results and ls say so before anybody goes on with it" {
+    settings=(--workspace "$WORK/killed" --set budget.steps=30000 --set strategies=sequential)
+    "$PERENNIAL" run recipe.lua "${settings[@]}" 2>"$WORK/killed.log" >/dev/null 3>&- &
+    pid=$!
+    wait_for_progress "$WORK/killed.log" "stage 1/2"
+    perennial results "$WORK/killed" --json
+    json "d['run']['state'] == 'running'"
+    perennial ls "$WORK/killed" --json
+    json "[r['state'] for r in d['runs']] == ['running']"
+    kill -s KILL "$pid"
+    wait "$pid" || true
+    perennial results "$WORK/killed" --json
+    json "d['run']['state'] == 'interrupted'"
+    perennial results "$WORK/killed" --run 1 --json
+    json "d['run']['state'] == 'interrupted'"
+    perennial ls "$WORK/killed" --json
+    json "[r['state'] for r in d['runs']] == ['interrupted']"
+    perennial export "$WORK/killed" --format jsonl -o "$WORK/killed.jsonl"
+    exits 0
+    grep -q '"state": *"interrupted"' "$WORK/killed.jsonl"
+    ! grep -q '"state": *"running"' "$WORK/killed.jsonl"
+}
+
 @test "a workspace that cannot be written is refused, and what is in it stays" {
     mkdir -p "$WORK/fixed"
     mount -t tmpfs -o size=16m tmpfs "$WORK/fixed" 2>/dev/null || skip "no file system can be mounted here"

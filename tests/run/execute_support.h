@@ -12,7 +12,7 @@
 
 #include "run/executor.h"
 #include "ledger/results.h"
-#include "run/claims.h"
+#include "ledger/claims.h"
 #include "run/stage_files.h"
 
 /* What an observed run did, and when it is to stop. */

@@ -6,7 +6,7 @@
 #include <sys/mman.h>
 #include <sys/wait.h>
 
-#include "run/claims.h"
+#include "ledger/claims.h"
 #include "run/ledger.h"
 
 enum { UPDATES = 6 };

@@ -1,4 +1,4 @@
-/* core/run/claims.h: how processes share a workspace: its lock, a claim on each stage, and who is there.
+/* core/ledger/claims.h: how processes share a workspace: its lock, a claim on each stage, and who is there.
  *
  * Every process that works in a workspace holds its lock in shared mode; what rearranges the workspace (gc) takes it alone. A
  * process trains or scores a stage only while it holds that stage's claim, the file stages/<key>/claim. Who works on a run is a
@@ -7,8 +7,8 @@
  * files say is only for messages. A claim's file is never removed by those who use it, and a process's own is removed under its
  * lock, so that no two processes can hold locks on different files of one name.
  */
-#ifndef PRN_RUN_CLAIMS_H
-#define PRN_RUN_CLAIMS_H
+#ifndef PRN_LEDGER_CLAIMS_H
+#define PRN_LEDGER_CLAIMS_H
 
 #include <perennial/status.h>
 

@@ -1,9 +1,9 @@
-/* core/run/claims.c: see claims.h.
+/* core/ledger/claims.c: see claims.h.
  *
  * Locks of open file descriptions (F_OFD_...), not flock: they can be asked about without being taken, and they keep apart two
  * openings by one process. Both work across hosts where the file system passes locks on (NFS does).
  */
-#include "run/claims.h"
+#include "ledger/claims.h"
 
 #include <dirent.h>
 #include <errno.h>
