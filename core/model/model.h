@@ -84,6 +84,7 @@ typedef struct prn__tower_options {
     int training;       /* 1: with a backward segment */
     int checkpoint;     /* 1: activation checkpointing, one group a block */
     int recompute;      /* 1: layer norms, activations and patches are computed again in the backward pass instead of kept */
+    int every_row;      /* 1: all rows of the last block are computed, as the model is defined; 0: only those that are read. The same results */
     const prn__tower_update *update; /* NULL: gradients are added to the slot "gradients" */
 } prn__tower_options;
 
@@ -94,7 +95,8 @@ prn_status prn__model_image_tower(const prn__model *model, const prn__tower_opti
  * offsets (I32: B+1, may be longer), ends (I32: B; row of each item's end-of-text token), embeddings, embedding_gradients. */
 prn_status prn__model_text_tower(const prn__model *model, const prn__tower_options *options, prn__graph **graph, prn_error *error);
 
-/* Forward MACs of one image and one text of full context length. */
+/* Forward MACs of one image and one text of full context length, of the model as it is defined (`every_row`): a budget in MACs means the same whatever
+ * a program leaves out. */
 prn_status prn__model_forward_macs(const prn__model *model, double *image_macs, double *text_macs, prn_error *error);
 
 #endif

@@ -3,6 +3,8 @@
  * Everything else (shapes, backward pass, memory, MACs, printing) is read from these programs by core/program.
  * Packed text: the rows of all captions lie back to back, as long as they are. The tower is causal and read at the end-of-text row, so
  * what a padded form would hold after that row changes neither result nor gradient, and is left out.
+ * Of the last block, only one row an item is read: after its attention, which reads all rows, that row alone goes on. Its numbers are those of
+ * the whole form, and rows that nobody reads have the gradient zero. The whole form (`every_row`) is what published MACs speak of.
  * Invariants: operations of block i belong to group i + 1, the others to group 0; a failed call leaves its reason in the graph, which
  * prn__graph_finish reports, so no call here checks the one before it.
  */
@@ -19,6 +21,15 @@ typedef struct tower {
     prn__graph *graph;
     int32_t parameters; /* slot */
 } tower;
+
+/* How a tower's rows lie, and which of them it is read at. */
+typedef struct row_layout {
+    int32_t offsets;   /* tensor of the row groups; PRN_NO_TENSOR: uniform */
+    int32_t positions; /* T, rows an item, when uniform; else 0 */
+    int32_t read;      /* tensor (B) of the rows that are read; PRN_NO_TENSOR: every item's first */
+    int32_t heads;
+    int causal;
+} row_layout;
 
 /* The parameter named prefix + name, as a matrix of (first dimension, all others) when it has more than two. */
 static int32_t parameter(const tower *t, const char *prefix, const char *name)
@@ -54,31 +65,43 @@ static int32_t linear(const tower *t, const char *prefix, const char *weight, co
     return prn__graph_linear(t->graph, label, x, parameter(t, prefix, weight), parameter(t, prefix, bias), residual, activation, 0);
 }
 
-/* x + attention(norm(x)), then that + mlp(norm(that)). x: (M, C). `positions` rows an item, or 0 and `offsets`. */
-static int32_t block(const tower *t, const char *prefix, int32_t x, int32_t offsets, int32_t heads, int causal, int32_t positions)
+static int32_t read_rows(const tower *t, const row_layout *rows, const char *prefix, const char *name, int32_t x)
+{
+    char label[128];
+    (void)snprintf(label, sizeof label, "%s%s", prefix, name);
+    return prn__graph_gather_rows(t->graph, label, x, rows->read, rows->positions);
+}
+
+/* x + attention(norm(x)), then that + mlp(norm(that)). x: (M, C) -> (M, C), or with `is_read_here` the rows that are read alone, (B, C). */
+static int32_t block(const tower *t, const char *prefix, int32_t x, const row_layout *rows, int is_read_here)
 {
     const prn_activation activation = t->model->config.quick_gelu ? PRN_ACT_QUICK_GELU : PRN_ACT_GELU;
     char label[128];
     int32_t h = norm(t, prefix, "ln_1", x);
     h = linear(t, prefix, "attn.in_proj_weight", "attn.in_proj_bias", h, PRN_NO_TENSOR, PRN_ACT_NONE, "attn.qkv");
     (void)snprintf(label, sizeof label, "%sattn", prefix);
-    h = prn__graph_attention(t->graph, label, h, offsets, heads, causal, positions);
+    h = prn__graph_attention(t->graph, label, h, rows->offsets, rows->heads, rows->causal, rows->positions);
+    if (is_read_here) {
+        h = read_rows(t, rows, prefix, "attn.read", h);
+        x = read_rows(t, rows, prefix, "read", x);
+    }
     x = linear(t, prefix, "attn.out_proj.weight", "attn.out_proj.bias", h, x, PRN_ACT_NONE, "attn.out_proj");
     h = norm(t, prefix, "ln_2", x);
     h = linear(t, prefix, "mlp.c_fc.weight", "mlp.c_fc.bias", h, PRN_NO_TENSOR, activation, "mlp.c_fc");
     return linear(t, prefix, "mlp.c_proj.weight", "mlp.c_proj.bias", h, x, PRN_ACT_NONE, "mlp.c_proj");
 }
 
-static int32_t blocks(const tower *t, const char *prefix, int64_t layers, int32_t x, int32_t offsets, int32_t heads, int causal, int32_t positions)
+/* x: (M, C) -> (B, C): all blocks, then of each item the row that is read. */
+static int32_t blocks(const tower *t, const char *prefix, int64_t layers, int32_t x, const row_layout *rows, int every_row)
 {
     char label[96];
     for (int64_t i = 0; i < layers; i++) {
         (void)snprintf(label, sizeof label, "%stransformer.resblocks.%lld.", prefix, (long long)i);
         prn__graph_group(t->graph, (uint32_t)(i + 1));
-        x = block(t, label, x, offsets, heads, causal, positions);
+        x = block(t, label, x, rows, !every_row && i + 1 == layers);
     }
     prn__graph_group(t->graph, 0);
-    return x;
+    return every_row || layers == 0 ? read_rows(t, rows, prefix, "read", x) : x;
 }
 
 /* ---- the update inside the backward pass ---- */
@@ -230,10 +253,9 @@ prn_status prn__model_image_tower(const prn__model *model, const prn__tower_opti
     outputs[0] = PRN_NO_TENSOR;
     x = prn__graph_op(t.graph, PRN_OP_CLASS_ROWS, inputs, outputs, 1, &attrs, "class_rows");
     x = norm(&t, "visual.", "ln_pre", x);
-    x = blocks(&t, "visual.", config->vision.layers, x, PRN_NO_TENSOR, (int32_t)(config->vision.width / config->vision.head_width), 0,
-               (int32_t)(grid * grid + 1));
-    /* The class row first, then its norm: the same numbers as the other way round, for 1/T of the work. */
-    x = prn__graph_gather_rows(t.graph, "class_row", x, PRN_NO_TENSOR, (int32_t)(grid * grid + 1));
+    const row_layout layout = {.offsets = PRN_NO_TENSOR, .positions = (int32_t)(grid * grid + 1), .read = PRN_NO_TENSOR,
+                               .heads = (int32_t)(config->vision.width / config->vision.head_width)};
+    x = blocks(&t, "visual.", config->vision.layers, x, &layout, options->every_row);
     x = norm(&t, "visual.", "ln_post", x);
     status = finish(&t, options, x, "visual.proj", batch, error);
     if (status != PRN_OK) {
@@ -273,8 +295,8 @@ prn_status prn__model_text_tower(const prn__model *model, const prn__tower_optio
 
     x = prn__graph_lookup(t.graph, "positional_rows", positions, parameter(&t, "", "positional_embedding"), PRN_NO_TENSOR);
     x = prn__graph_lookup(t.graph, "token_rows", tokens, parameter(&t, "", "token_embedding.weight"), x);
-    x = blocks(&t, "", config->text.layers, x, offsets, (int32_t)config->text.heads, 1, 0);
-    x = prn__graph_gather_rows(t.graph, "end_row", x, ends, 0);
+    const row_layout layout = {.offsets = offsets, .read = ends, .heads = (int32_t)config->text.heads, .causal = 1};
+    x = blocks(&t, "", config->text.layers, x, &layout, options->every_row);
     x = norm(&t, "", "ln_final", x);
     status = finish(&t, options, x, "text_projection", batch, error);
     if (status != PRN_OK) {
@@ -300,7 +322,7 @@ static prn_status one_item_macs(prn__graph *graph, int64_t tokens, double *macs,
 
 prn_status prn__model_forward_macs(const prn__model *model, double *image_macs, double *text_macs, prn_error *error)
 {
-    const prn__tower_options options = {.max_items = 1};
+    const prn__tower_options options = {.max_items = 1, .every_row = 1};
     prn__graph *graph;
     prn_status status = prn__model_image_tower(model, &options, &graph, error);
     if (status == PRN_OK) {
