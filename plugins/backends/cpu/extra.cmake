@@ -11,5 +11,5 @@ if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
 endif()
 foreach(source kernels_baseline.c kernels_avx2.c kernels_avx512.c)
   set_property(SOURCE ${CMAKE_CURRENT_LIST_DIR}/${source} APPEND PROPERTY OBJECT_DEPENDS
-    "${CMAKE_CURRENT_LIST_DIR}/kernels.inc;${CMAKE_CURRENT_LIST_DIR}/vector.inc;${CMAKE_CURRENT_LIST_DIR}/attention.inc")
+    "${CMAKE_CURRENT_LIST_DIR}/kernels.inc;${CMAKE_CURRENT_LIST_DIR}/vector.inc;${CMAKE_CURRENT_LIST_DIR}/product.inc;${CMAKE_CURRENT_LIST_DIR}/attention.inc")
 endforeach()

@@ -29,6 +29,20 @@ typedef struct attention_job {
     int causal, accumulate;
 } attention_job;
 
+/* c (m, n) = a b, or added to it; a(r, i) = a[r*a_row + i*a_inner], b(i, j) = b[i*b_inner + j*b_column]. Either a_inner is 1 and one of b's strides,
+ * or a_row and b_column are. */
+typedef struct product_job {
+    const float *a, *b;
+    float *c;
+    float *scratch;  /* PRODUCT_SCRATCH */
+    int64_t m, n, k; /* k > 0 */
+    int64_t a_row, a_inner, b_inner, b_column, ldc;
+    int add;
+} product_job;
+
+/* Blocks of a product: of b, (inner, columns) in the second-level cache, beside (rows, inner) of a; and rows at a time of a long sum. */
+enum { PRODUCT_INNER = 256, PRODUCT_ROWS = 192, PRODUCT_COLUMNS = 256, PRODUCT_DEEP = 64, PRODUCT_SCRATCH = PRODUCT_INNER * PRODUCT_COLUMNS };
+
 typedef struct adamw_job {
     float lr, correction1, correction2, gradient_scale;
     float beta1, rest1, beta2, rest2; /* rest = 1 - beta, rounded once */
@@ -65,6 +79,7 @@ typedef struct kernels {
     void (*adamw)(float *p, float *m, float *v, const float *g, int64_t n, const adamw_job *job);
     /* out[c] (+)= sum over rows of x[r*ld + c] */
     void (*column_sums)(float *out, const float *x, int64_t rows, int64_t columns, int64_t ld, int accumulate);
+    void (*product)(const product_job *job);
 } kernels;
 
 /* Floats of scratch that one attention job needs, for rows up to `rows` long. */

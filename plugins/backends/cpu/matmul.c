@@ -1,9 +1,10 @@
-/* plugins/backends/cpu/matmul.c: matrix products by OpenBLAS, one call a task, on the host's threads.
+/* plugins/backends/cpu/matmul.c: matrix products on the host's threads: large ones by OpenBLAS, one call a task, small ones by a kernel of ours.
  *
  * OpenBLAS runs single-threaded inside each task: its own split depends on the number of threads, and would compete with ours.
- * Each call packs its parts of both matrices, so pieces are kept large and near square; their number and borders depend on the
- * product's shape alone. What follows a product element by element (bias, activation, residual) is done by the same task while its
- * piece is still in the cache.
+ * Each call packs its parts of both matrices, so pieces are kept large and near square. Where the smallest of the three matrices is small, that
+ * packing and the library's own overhead are a good part of the work: there product.inc is faster, which copies one side at most.
+ * The pieces' number and borders, and who computes them, depend on the product's shape alone. What follows a product element by element (bias,
+ * activation, residual) is done by the same task while its piece is still in the cache.
  */
 #include <cblas.h>
 
@@ -14,6 +15,10 @@ static const int64_t PIECE_LEAST = 6 << 20;
 /* Larger products are cut further, so that they balance on many cores. */
 static const int64_t PIECE_MOST = 384 << 20;
 enum { PIECES = 16, PIECE_ALIGN = 16, SUMS_ELEMENTS = 1 << 16 };
+/* Products whose smallest matrix has at most so many elements are ours (two sides of 256 and 1024: a layer of width 256). */
+static const int64_t OWN_MOST = 1 << 18;
+/* What packing an element of ours costs, in multiply-accumulates. */
+static const double OWN_PACKING = 8;
 
 typedef struct grid {
     int64_t down, across; /* pieces along m and n */
@@ -25,14 +30,23 @@ static int64_t least(int64_t a, int64_t b)
     return a < b ? a : b;
 }
 
-static int64_t step_of(int64_t n, int64_t pieces)
+static int64_t step_of(int64_t n, int64_t pieces, int64_t align)
 {
     const int64_t step = (n + pieces - 1) / pieces;
-    return (step + PIECE_ALIGN - 1) / PIECE_ALIGN * PIECE_ALIGN;
+    return (step + align - 1) / align * align;
 }
 
-static grid grid_of(int64_t m, int64_t n, int64_t k)
+static int is_own(const matmul *j, const kernels *k)
 {
+    const int64_t most = j->m > j->n ? (j->m > j->k ? j->m : j->k) : (j->n > j->k ? j->n : j->k);
+    const double all = (double)j->m * (double)j->n * (double)j->k;
+    return k->width >= 8 && j->alpha == 1 && j->k > 0 && all <= (double)OWN_MOST * (double)most && !(j->transpose_a && j->transpose_b);
+}
+
+static grid grid_of(const matmul *j, const kernels *table)
+{
+    const int own = is_own(j, table);
+    const int64_t m = j->m, n = j->n, k = j->k, across_align = own ? 4 * table->width : PIECE_ALIGN, down_align = own ? 24 : PIECE_ALIGN;
     const double work = (double)m * (double)n * (double)(k > 0 ? k : 1);
     int64_t wanted = (int64_t)(work / (double)PIECE_LEAST);
     if (wanted > PIECES) {
@@ -43,11 +57,12 @@ static grid grid_of(int64_t m, int64_t n, int64_t k)
     double best_cost = -1;
     for (int64_t down = 1; down <= wanted; down++) {
         const int64_t across = (wanted + down - 1) / down;
-        grid g = {0, 0, step_of(m, down), step_of(n, across)};
+        grid g = {0, 0, step_of(m, down, down_align), step_of(n, across, across_align)};
         g.down = (m + g.m_step - 1) / g.m_step;
         g.across = (n + g.n_step - 1) / g.n_step;
-        /* what is packed: a once for every piece across, b once for every piece down; and a share for pieces that do not come out even */
-        const double packed = (double)g.across * (double)m + (double)g.down * (double)n;
+        /* what is read or packed again: a once for every piece across, b once for every piece down; and a share for pieces that do not come out even */
+        const double packed = own && !j->transpose_a ? 1 + OWN_PACKING * (double)g.down / (double)m
+                                                     : (double)g.across * (double)m + (double)g.down * (double)n;
         const double uneven = (double)(g.down * g.m_step) / (double)m * ((double)(g.across * g.n_step) / (double)n);
         const double too_few = g.down * g.across < wanted ? (double)wanted / (double)(g.down * g.across) : 1;
         const double cost = packed * uneven * too_few;
@@ -62,7 +77,9 @@ static grid grid_of(int64_t m, int64_t n, int64_t k)
 typedef struct matmul_context {
     const matmul *job;
     const kernels *k;
+    const prn_executable *executable;
     grid pieces;
+    int own;
     int64_t products; /* tasks from here on are column sums */
     int64_t sums_step;
 } matmul_context;
@@ -71,7 +88,6 @@ static void task(void *context, int64_t index, uint32_t worker)
 {
     const matmul_context *x = context;
     const matmul *j = x->job;
-    (void)worker;
     if (index >= x->products) {
         const int64_t first = (index - x->products) * x->sums_step, columns = least(x->sums_step, j->sums_columns - first);
         x->k->column_sums(j->sums + first, j->sums_of + first, j->sums_rows, columns, j->sums_columns, j->sums_accumulate);
@@ -79,10 +95,15 @@ static void task(void *context, int64_t index, uint32_t worker)
     }
     const int64_t m0 = index / x->pieces.across * x->pieces.m_step, n0 = index % x->pieces.across * x->pieces.n_step;
     const int64_t m = least(x->pieces.m_step, j->m - m0), n = least(x->pieces.n_step, j->n - n0), at = m0 * j->n + n0;
-    if (j->k > 0) {
+    const float *a = j->a + (j->transpose_a ? m0 : m0 * j->lda), *b = j->b + (j->transpose_b ? n0 * j->ldb : n0);
+    if (x->own) {
+        x->k->product(&(product_job){
+            .a = a, .b = b, .c = j->c + at, .scratch = x->executable->worker_scratch + (int64_t)worker * x->executable->worker_floats, .m = m, .n = n,
+            .k = j->k, .a_row = j->transpose_a ? 1 : j->lda, .a_inner = j->transpose_a ? j->lda : 1, .b_inner = j->transpose_b ? 1 : j->ldb,
+            .b_column = j->transpose_b ? j->ldb : 1, .ldc = j->n, .add = j->beta != 0});
+    } else if (j->k > 0) {
         cblas_sgemm(CblasRowMajor, j->transpose_a ? CblasTrans : CblasNoTrans, j->transpose_b ? CblasTrans : CblasNoTrans, (int)m, (int)n, (int)j->k,
-                    j->alpha, j->a + (j->transpose_a ? m0 : m0 * j->lda), (int)j->lda, j->b + (j->transpose_b ? n0 * j->ldb : n0), (int)j->ldb, j->beta,
-                    j->c + at, (int)j->n);
+                    j->alpha, a, (int)j->lda, b, (int)j->ldb, j->beta, j->c + at, (int)j->n);
     } else if (j->beta == 0) {
         for (int64_t r = 0; r < m; r++) {
             x->k->fill(j->c + at + r * j->n, 0, n, 0);
@@ -94,12 +115,12 @@ static void task(void *context, int64_t index, uint32_t worker)
     }
 }
 
-void matmul_run(prn_backend_instance *instance, const matmul *job)
+void matmul_run(prn_backend_instance *instance, const prn_executable *executable, const matmul *job)
 {
-    matmul_context x = {.job = job, .k = instance->k};
+    matmul_context x = {.job = job, .k = instance->k, .executable = executable, .own = is_own(job, instance->k)};
     int64_t sums = 0;
     if (job->c != NULL && job->m > 0 && job->n > 0) {
-        x.pieces = grid_of(job->m, job->n, job->k);
+        x.pieces = grid_of(job, instance->k);
         x.products = x.pieces.down * x.pieces.across;
     }
     if (job->sums != NULL && job->sums_columns > 0) {

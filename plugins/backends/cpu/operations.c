@@ -378,7 +378,7 @@ static void linear(share *s)
     };
     job.ldb = most(1, job.transpose_b ? v->k : v->n);
     job.has_epilogue = job.pre != NULL || job.bias != NULL || job.residual != NULL || act != PRN_ACT_NONE;
-    matmul_run(s->instance, &job);
+    matmul_run(s->instance, s->executable, &job);
 }
 
 static void linear_grad_x(share *s)
@@ -389,7 +389,7 @@ static void linear_grad_x(share *s)
         .a = in(v, 0), .lda = most(1, v->n), .b = in(v, 1), .transpose_b = transposed, .ldb = most(1, transposed ? v->n : v->k), .m = v->m, .n = v->k,
         .k = v->n, .alpha = 1, .beta = v->op->attrs.accumulate ? 1.0f : 0.0f, .c = out(v, 0),
     };
-    matmul_run(s->instance, &job);
+    matmul_run(s->instance, s->executable, &job);
 }
 
 static void linear_grad_w(share *s)
@@ -402,7 +402,7 @@ static void linear_grad_w(share *s)
         .beta = v->op->attrs.accumulate ? 1.0f : 0.0f, .c = out(v, 0), .sums = out(v, 1), .sums_of = in(v, 0), .sums_rows = v->m, .sums_columns = v->n,
         .sums_accumulate = v->op->attrs.accumulate,
     };
-    matmul_run(s->instance, &job);
+    matmul_run(s->instance, s->executable, &job);
 }
 
 static float scale_of(const operand *log_scale)
@@ -419,7 +419,7 @@ static void similarity(share *s)
         .a = in(v, 0), .lda = most(1, v->k), .b = in(v, 1), .ldb = most(1, v->k), .transpose_b = 1, .m = v->m, .n = v->n, .k = v->k,
         .alpha = scale_of(&v->in[2]), .c = out(v, 0),
     };
-    matmul_run(s->instance, &job);
+    matmul_run(s->instance, s->executable, &job);
 }
 
 static void similarity_grad(share *s)
@@ -434,8 +434,8 @@ static void similarity_grad(share *s)
         .a = in(v, 0), .lda = most(1, v->n), .transpose_a = 1, .b = in(v, 1), .ldb = most(1, v->k), .m = v->n, .n = v->k, .k = v->m, .alpha = scale,
         .beta = 1, .c = out(v, 1),
     };
-    matmul_run(s->instance, &by_a);
-    matmul_run(s->instance, &by_b);
+    matmul_run(s->instance, s->executable, &by_a);
+    matmul_run(s->instance, s->executable, &by_b);
     if (out(v, 2) != NULL) {
         *out(v, 2) += (float)whole_sum(s, in(v, 0), in(v, 3), v->m * v->n);
     }
@@ -591,6 +591,12 @@ void operation_scratch(const operation *v, scratch_need *need)
     case PRN_OP_ATTENTION_GRAD:
         need->worker_floats = most(need->worker_floats, attention_scratch_floats(v->per_item > 0 ? v->per_item : v->m, v->head_width));
         break;
+    case PRN_OP_LINEAR:
+    case PRN_OP_LINEAR_GRAD_X:
+    case PRN_OP_LINEAR_GRAD_W:
+    case PRN_OP_SIMILARITY:
+        need->worker_floats = most(need->worker_floats, PRODUCT_SCRATCH);
+        break;
     case PRN_OP_LAYER_NORM_GRAD:
         need->sums = most(need->sums, 2 * v->n * least(SUM_PIECES, most(1, v->m)));
         break;
@@ -600,6 +606,7 @@ void operation_scratch(const operation *v, scratch_need *need)
         break;
     case PRN_OP_SIMILARITY_GRAD:
         need->partials = most(need->partials, pieces_of(v->m * v->n, SUM_ELEMENTS));
+        need->worker_floats = most(need->worker_floats, PRODUCT_SCRATCH);
         break;
     default: break;
     }

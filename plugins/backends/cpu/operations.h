@@ -59,6 +59,6 @@ typedef struct matmul {
     int sums_accumulate;
 } matmul;
 
-void matmul_run(prn_backend_instance *instance, const matmul *job);
+void matmul_run(prn_backend_instance *instance, const prn_executable *executable, const matmul *job);
 
 #endif
