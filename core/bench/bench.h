@@ -28,7 +28,7 @@ typedef struct prn__bench_options {
     int64_t caption_low, caption_high; /* tokens of a caption, start and end included: drawn evenly from this range */
     int64_t steps;              /* a repeat; 0: as many as take about two seconds */
     int repeats;
-    int checkpointing;
+    prn__checkpointing checkpointing;
     const prn_host *host;       /* to ask how much device memory is used; NULL: not asked */
     void (*progress)(void *context, const char *what, int64_t done, int64_t all); /* may be NULL */
     void *progress_context;

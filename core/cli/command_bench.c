@@ -26,7 +26,9 @@ static prn__bench_options options_of(prn__cli *cli, const prn__arguments *a)
         .caption_high = tokens > 0 ? tokens : 20,
         .steps = prn__arguments_integer(a, "steps", 0),
         .repeats = (int)prn__arguments_integer(a, "repeats", 5),
-        .checkpointing = prn__arguments_has(a, "checkpointing"),
+        .checkpointing = prn__arguments_has(a, "checkpointing") ? PRN__CHECKPOINT_BLOCKS
+                         : prn__arguments_has(a, "selective")   ? PRN__CHECKPOINT_SELECTIVE
+                                                                : PRN__CHECKPOINT_NONE,
         .progress = note,
         .progress_context = cli->terminal,
     };
@@ -224,7 +226,8 @@ static int run_ops(prn__cli *cli, const prn__arguments *arguments)
 
 static const prn__argument train_options[] = {
     ARGUMENT_MODEL, ARGUMENT_BATCH, ARGUMENT_MICRO, ARGUMENT_TOKENS, ARGUMENT_STEPS, ARGUMENT_REPEATS,
-    {"checkpointing", NULL, "recompute activations in the backward pass", 0, 0, 0},
+    {"checkpointing", NULL, "compute the activations of each block again in the backward pass", 0, 0, 0},
+    {"selective", NULL, "compute attention and its projections again in the backward pass", 0, 0, 0},
     PRN__ARGUMENT_BACKEND, ARGUMENT_SET, PRN__ARGUMENT_THREADS, PRN__ARGUMENT_PLUGINS, PRN__ARGUMENT_JSON,
 };
 static const prn__argument embed_options[] = {

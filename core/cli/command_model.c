@@ -70,7 +70,10 @@ static prn_status print_tower(tower_maker *make, const prn__model *model, const 
 static prn_status print_programs(const prn__arguments *arguments, const prn__model_config *config, prn__text *image, prn__text *text, prn_error *error)
 {
     prn__model *model = NULL;
-    prn__tower_options options = {.training = prn__arguments_has(arguments, "backward"), .checkpoint = prn__arguments_has(arguments, "checkpointing")};
+    prn__tower_options options = {.training = prn__arguments_has(arguments, "backward"), .recompute = 1,
+                                  .checkpoint = prn__arguments_has(arguments, "checkpointing") ? PRN__CHECKPOINT_BLOCKS
+                                                : prn__arguments_has(arguments, "selective")   ? PRN__CHECKPOINT_SELECTIVE
+                                                                                               : PRN__CHECKPOINT_NONE};
     options.max_items = prn__arguments_integer(arguments, "batch", 1);
     prn_status status = prn__model_create(config, PRN__DECAY_DIMENSIONS, &model, error);
     if (status == PRN_OK) {
@@ -92,7 +95,7 @@ static int show(prn__cli *cli, const prn__arguments *arguments)
     prn__model_facts facts;
     prn__text text, image, captions;
     int with_program = prn__arguments_has(arguments, "program") || prn__arguments_has(arguments, "backward") ||
-                       prn__arguments_has(arguments, "checkpointing");
+                       prn__arguments_has(arguments, "checkpointing") || prn__arguments_has(arguments, "selective");
     prn__text_init(&text);
     prn__text_init(&image);
     prn__text_init(&captions);
@@ -126,6 +129,7 @@ static const prn__argument show_options[] = {
     {"program", NULL, "print the operations of both towers, with shapes, storage and MACs", 0, 0, 0},
     {"backward", NULL, "the same with the derived backward pass", 0, 0, 0},
     {"checkpointing", NULL, "the same with activations of each block computed again", 0, 0, 0},
+    {"selective", NULL, "the same with attention and its projections computed again", 0, 0, 0},
     {"batch", "N", "items that the programs are planned for (default: 1)", 0, 1, 1 << 20},
     PRN__ARGUMENT_JSON,
 };

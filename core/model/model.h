@@ -78,12 +78,21 @@ typedef struct prn__tower_update {
     int is_late; /* 0: each parameter is updated within "backward", as soon as its gradient is complete; 1: all in a segment "update" */
 } prn__tower_update;
 
+/* What of a tower's activations the backward pass computes again. No result depends on it, not by a bit. */
+typedef enum prn__checkpointing {
+    PRN__CHECKPOINT_NONE = 0,
+    PRN__CHECKPOINT_BLOCKS = 1,   /* each block from what goes into it */
+    PRN__CHECKPOINT_SELECTIVE = 2 /* attention and its projections: Korthikanti et al. 2022, "Reducing Activation Recomputation in Large Transformer
+                                   * Models", section 5, which keeps the projections */
+} prn__checkpointing;
+
 typedef struct prn__tower_options {
     int64_t max_items;  /* B's maximum */
     int64_t max_tokens; /* N's maximum (text); 0: max_items * context_length */
     int training;       /* 1: with a backward segment */
-    int checkpoint;     /* 1: activation checkpointing, one group a block */
-    int recompute;      /* 1: layer norms, activations and patches are computed again in the backward pass instead of kept */
+    prn__checkpointing checkpoint;
+    int recompute;      /* 1: layer norms, activations and patches are computed again in the backward pass instead of kept; attention too, in a tower so
+                         * wide that it is a small part of the work */
     int every_row;      /* 1: all rows of the last block are computed, as the model is defined; 0: only those that are read. The same results */
     const prn__tower_update *update; /* NULL: gradients are added to the slot "gradients" */
 } prn__tower_options;

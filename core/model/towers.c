@@ -20,6 +20,7 @@ typedef struct tower {
     const prn__model *model;
     prn__graph *graph;
     int32_t parameters; /* slot */
+    int is_text;
 } tower;
 
 /* How a tower's rows lie, and which of them it is read at. */
@@ -155,11 +156,29 @@ static void gradient_complete(void *context, prn__graph *graph, int32_t paramete
     }
 }
 
+enum { ATTENTION_WIDE = 256 };
+static const double ATTENTION_ROWS_FRAC = 0.3; /* of the width: at 2 T MACs a value beside 12 C of the linear layers, attention is then 5 % of a block */
+
+static prn__recompute recompute_of(const tower *t, const prn__tower_options *options)
+{
+    const prn__model_config *config = &t->model->config;
+    const int64_t grid = config->vision.image_size / config->vision.patch_size, width = t->is_text ? config->text.width : config->vision.width;
+    const int64_t rows = t->is_text ? config->text.context_length : grid * grid + 1;
+    if (options->checkpoint == PRN__CHECKPOINT_SELECTIVE) {
+        return PRN__RECOMPUTE_PROJECTIONS;
+    }
+    if (!options->recompute) {
+        return PRN__RECOMPUTE_NOTHING;
+    }
+    const int is_small = width >= ATTENTION_WIDE && (double)rows <= ATTENTION_ROWS_FRAC * (double)width;
+    return is_small && options->checkpoint == PRN__CHECKPOINT_NONE ? PRN__RECOMPUTE_ATTENTION : PRN__RECOMPUTE_CHEAP;
+}
+
 static prn_status backward(const tower *t, const prn__tower_options *options, const prn__gradient *seed, prn_error *error)
 {
     prn__graph *graph = t->graph;
     updating u = {.model = t->model, .update = options->update};
-    prn__derive_options derive = {.checkpoint = options->checkpoint, .recompute = options->recompute};
+    prn__derive_options derive = {.checkpoint = options->checkpoint == PRN__CHECKPOINT_BLOCKS, .recompute = recompute_of(t, options)};
     int32_t gradients = PRN_SLOT_WORKSPACE;
     prn_status status;
     if (options->update == NULL) {
@@ -218,7 +237,7 @@ prn_status prn__model_image_tower(const prn__model *model, const prn__tower_opti
 {
     const prn__model_config *config = &model->config;
     const int64_t side = config->vision.image_size, grid = side / config->vision.patch_size;
-    tower t = {model, NULL, PRN_NO_TENSOR};
+    tower t = {model, NULL, PRN_NO_TENSOR, 0};
     prn_op_attrs attrs;
     int32_t batch, slot, images, x;
     int32_t inputs[PRN_OP_MAX_INPUTS] = {PRN_NO_TENSOR, PRN_NO_TENSOR, PRN_NO_TENSOR, PRN_NO_TENSOR, PRN_NO_TENSOR};
@@ -269,7 +288,7 @@ prn_status prn__model_image_tower(const prn__model *model, const prn__tower_opti
 prn_status prn__model_text_tower(const prn__model *model, const prn__tower_options *options, prn__graph **result, prn_error *error)
 {
     const prn__model_config *config = &model->config;
-    tower t = {model, NULL, PRN_NO_TENSOR};
+    tower t = {model, NULL, PRN_NO_TENSOR, 1};
     int32_t batch, rows, slot, tokens, positions, offsets, ends, x;
     const int64_t max_tokens = options->max_tokens > 0 ? options->max_tokens : options->max_items * config->text.context_length;
     prn_status status = check(options, error);

@@ -12,7 +12,7 @@
  * Checkpointing: when the visit enters a group, the group's forward operations are written again, on fresh tensors, and the rules then
  * read those; what of the copies nobody reads is removed by prn__graph_finish.
  *
- * Recomputation: a rule that reads what a cheap operation made reads a copy instead, made just before; the original then dies in the forward
+ * Recomputation: a rule that reads what such an operation made reads a copy instead, made just before; the original then dies in the forward
  * pass. The copy's own inputs are kept, or are such copies.
  *
  * Parameters' gradients in the workspace: operations are visited last to first, so after the first operation that reads a parameter has been
@@ -27,7 +27,7 @@ typedef struct derivation {
     int32_t *gradient;  /* by tensor: where its gradient is; PRN_NO_TENSOR: none so far */
     uint8_t *wanted;    /* by tensor: 1 when its gradient leads to a parameter or a target */
     int32_t *copy;      /* by tensor: the recomputed one that stands for it; itself when there is none */
-    int32_t *again;     /* by tensor: the copy that a cheap operation was written again for; PRN_NO_TENSOR: none so far */
+    int32_t *again;     /* by tensor: the copy that its operation was written again for; PRN_NO_TENSOR: none so far */
     uint32_t *first_use; /* by tensor: the first operation that reads it */
     uint32_t tensors;   /* length of the five: tensors before the derivation, plus room for copies */
     const prn__gradient *seeds;
@@ -36,7 +36,7 @@ typedef struct derivation {
     uint32_t target_count;
     uint8_t *target_state; /* TARGET_... */
     int32_t parameter_slot, gradient_slot;
-    int recompute;
+    prn__recompute recompute;
 } derivation;
 
 /* A late target accumulates the gradient of a tensor that some operation makes: what was there before must not flow on through that
@@ -172,32 +172,51 @@ static const prn_op *producer(const derivation *d, int32_t t)
     return NULL;
 }
 
-static int is_cheap(const prn_op *op)
+static int is_activated(const prn_op *op)
+{
+    return op->kind == PRN_OP_LINEAR && op->attrs.activation != PRN_ACT_NONE && op->output[1] != NONE && op->input[3] == NONE; /* act(pre) */
+}
+
+/* Whether `t` is what some attention reads. */
+static int feeds_attention(const derivation *d, int32_t t)
+{
+    for (uint32_t i = 0; i < d->graph->op_count; i++) {
+        if (d->graph->ops[i].kind == PRN_OP_ATTENTION && d->graph->ops[i].input[0] == t) {
+            return 1;
+        }
+    }
+    return 0;
+}
+
+static int is_recomputed(const derivation *d, const prn_op *op)
 {
     switch ((prn_op_kind)op->kind) {
     case PRN_OP_PATCHES: case PRN_OP_LAYER_NORM: case PRN_OP_ACTIVATION: return 1;
-    case PRN_OP_LINEAR: return op->attrs.activation != PRN_ACT_NONE && op->output[1] != NONE && op->input[3] == NONE; /* act(pre) */
+    case PRN_OP_ATTENTION: return d->recompute >= PRN__RECOMPUTE_ATTENTION;
+    case PRN_OP_LINEAR:
+        return is_activated(op) || (d->recompute >= PRN__RECOMPUTE_PROJECTIONS && op->attrs.activation == PRN_ACT_NONE && op->input[3] == NONE &&
+                                    feeds_attention(d, op->output[0]));
     default: return 0;
     }
 }
 
-/* What stands for the value of `t` in the backward pass: itself, or what a cheap operation, written again here, makes of kept values. */
+/* What stands for the value of `t` in the backward pass: itself, or what its operation, written again here, makes of kept values. */
 static int32_t read_again(derivation *d, int32_t t)
 {
     prn__graph *graph = d->graph;
     char name[200];
-    if (!d->recompute || t == NONE || (uint32_t)t >= d->tensors || tensor(d, t)->slot != PRN_SLOT_WORKSPACE) {
+    if (d->recompute == PRN__RECOMPUTE_NOTHING || t == NONE || (uint32_t)t >= d->tensors || tensor(d, t)->slot != PRN_SLOT_WORKSPACE) {
         return t;
     }
     if (d->again[t] != NONE) {
         return d->again[t];
     }
     const prn_op *made_by = producer(d, t);
-    if (made_by == NULL || !is_cheap(made_by)) {
+    if (made_by == NULL || !is_recomputed(d, made_by)) {
         return t;
     }
     prn_op op = *made_by; /* a copy: the array may move */
-    if (op.kind == PRN_OP_LINEAR) {
+    if (is_activated(&op)) {
         op = (prn_op){.kind = PRN_OP_ACTIVATION, .input = {op.output[1], NONE, NONE, NONE, NONE}, .output = {t, NONE, NONE},
                       .attrs = {.activation = op.attrs.activation}};
     } else {
@@ -261,6 +280,16 @@ static void layer_norm_rule(derivation *d, const prn_op *op, int32_t dy)
     attrs.accumulate = 0;
     out[0] = wants(d, x) ? place(d, x, &attrs.accumulate) : NONE;
     (void)prn__graph_op(d->graph, PRN_OP_LAYER_NORM_GRAD, INPUTS(dy, read_again(d, x), gain, op->output[1], op->output[2]), out, 7, &attrs, "layer_norm_grad");
+}
+
+/* The log-sum-exp is small, and kept. */
+static void attention_rule(derivation *d, const prn_op *op, int32_t dy)
+{
+    const int32_t qkv = op->input[0];
+    if (wants(d, qkv)) {
+        const int32_t y = read_again(d, op->output[0]), value = read_again(d, qkv);
+        emit(d, PRN_OP_ATTENTION_GRAD, INPUTS(dy, value, y, op->output[1], op->input[1]), qkv, op->attrs);
+    }
 }
 
 static void class_rows_rule(derivation *d, const prn_op *op, int32_t dy)
@@ -333,7 +362,7 @@ static void rule(derivation *d, const prn_op *op, int32_t dy)
         layer_norm_rule(d, op, dy);
         break;
     case PRN_OP_ATTENTION:
-        emit(d, PRN_OP_ATTENTION_GRAD, INPUTS(dy, in[0], op->output[0], op->output[1], in[1]), in[0], op->attrs);
+        attention_rule(d, op, dy);
         break;
     case PRN_OP_LOOKUP:
         if (wants(d, in[1])) {

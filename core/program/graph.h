@@ -63,12 +63,19 @@ prn_status prn__graph_derive(prn__graph *graph, const char *segment, const prn__
                              const prn__gradient *targets, uint32_t target_count, int32_t parameter_slot, int32_t gradient_slot,
                              int checkpoint, prn_error *error);
 
+/* What is computed again where the backward pass reads it, from what is kept anyway, and so is not kept itself. Each does what the one before does.
+ * Bit-equal on a backend whose activation does not depend on what it is fused with. */
+typedef enum prn__recompute {
+    PRN__RECOMPUTE_NOTHING = 0,
+    PRN__RECOMPUTE_CHEAP = 1,      /* layer norms, activations, patches: little beside a matrix product */
+    PRN__RECOMPUTE_ATTENTION = 2,  /* and what attention makes */
+    PRN__RECOMPUTE_PROJECTIONS = 3 /* and the linear layers that make what attention reads */
+} prn__recompute;
+
 /* What a derivation may do beyond that. All zero: nothing. */
 typedef struct prn__derive_options {
     int checkpoint; /* as above */
-    /* 1: what costs little beside a matrix product (layer norms, activations, patches) is computed again where the backward pass reads it, from
-     * what is kept anyway, and so is not kept itself. Bit-equal on a backend whose activation does not depend on what it is fused with. */
-    int recompute;
+    prn__recompute recompute;
     /* With `gradient_slot` PRN_SLOT_WORKSPACE, the parameters' gradients are tensors of the workspace, and this is called for each where its
      * gradient is complete and nothing written later reads the parameter: what it writes may use up the gradient and change the parameter.
      * NULL with any other slot. */

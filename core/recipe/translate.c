@@ -728,8 +728,13 @@ static void read_plain(const prn__view *view)
         (void)prn__view_read(view, "micro_batch", &value);
         recipe->micro_batch = value.integer;
     }
-    (void)prn__view_read(view, "checkpointing", &value);
-    recipe->checkpointing = value.integer != 0;
+    const char *checkpointing = prn__view_text(view, "checkpointing");
+    if (checkpointing != NULL && strcmp(checkpointing, "selective") == 0) {
+        recipe->checkpointing = PRN__CHECKPOINT_SELECTIVE;
+    } else {
+        (void)prn__view_read(view, "checkpointing", &value);
+        recipe->checkpointing = value.integer != 0 ? PRN__CHECKPOINT_BLOCKS : PRN__CHECKPOINT_NONE;
+    }
     (void)prn__view_read(view, "transform", &value);
     recipe->augment = strcmp(value.string, "train") == 0;
     (void)prn__view_read(view, "scale", &value);

@@ -243,19 +243,24 @@ static const char *value_text(const prn__view *view, const prn_option *field)
 {
     lua_State *L = view->L;
     int type = lua_type(L, -1);
+    const int is_plain = field->type == PRN_OPTION_BOOL || field->type == PRN_OPTION_INTEGER || field->type == PRN_OPTION_REAL;
+    char word[64] = "";
+    if (is_plain && field->choices != NULL) {
+        if (type == LUA_TSTRING && strcmp(lua_tostring(L, -1), field->choices) == 0) {
+            return field->choices; /* the one word that may stand for a number or a switch */
+        }
+        (void)snprintf(word, sizeof word, "%s, or \"%.30s\"", field->type == PRN_OPTION_BOOL ? "true, false" : "a number", field->choices);
+    }
     switch (field->type) {
     case PRN_OPTION_BOOL:
         if (type != LUA_TBOOLEAN) {
-            wrong_type(view, field, "true or false", -1);
+            wrong_type(view, field, word[0] != '\0' ? word : "true or false", -1);
         }
         return lua_toboolean(L, -1) ? "true" : "false";
     case PRN_OPTION_INTEGER:
     case PRN_OPTION_REAL:
-        if (field->choices != NULL && type == LUA_TSTRING && strcmp(lua_tostring(L, -1), field->choices) == 0) {
-            return field->choices; /* the one word that may stand for a number */
-        }
         if (type != LUA_TNUMBER) {
-            wrong_type(view, field, field->choices != NULL ? "a number, or \"auto\"" : "a number", -1);
+            wrong_type(view, field, word[0] != '\0' ? word : "a number", -1);
         }
         return number_text(view, field, -1);
     case PRN_OPTION_REAL_LIST:

@@ -706,7 +706,7 @@ static prn_status count_macs(planner *p, prn_error *error)
 {
     prn__plan *plan = p->plan;
     const prn__recipe *r = p->recipe;
-    const prn__tower_options options = {.max_items = 1, .training = 1, .checkpoint = r->checkpointing, .every_row = 1};
+    const prn__tower_options options = {.max_items = 1, .training = 1, .checkpoint = r->checkpointing, .recompute = 1, .every_row = 1};
     prn__graph *graph = NULL;
     prn_status status = prn__model_forward_macs(plan->model, &plan->image_macs, &plan->text_macs, error);
     p->sample_forward_macs = plan->image_macs + plan->text_macs;

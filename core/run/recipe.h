@@ -96,7 +96,7 @@ typedef struct prn__recipe {
     size_t backend_option_count;
     uint64_t seed;
     int64_t batch, micro_batch; /* micro_batch 0: the whole batch; PRN__MICRO_BATCH_AUTO: the largest that fits */
-    int checkpointing;
+    prn__checkpointing checkpointing;
     prn__decay_rule decay_rule;
     prn__optimizer_config optimizer;
     prn__schedule schedule;

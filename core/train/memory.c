@@ -45,7 +45,7 @@ prn_status prn__tower_init(prn__trainer *t, int is_text, int training, prn__comp
     const prn__optimizer_config *o = &t->config.optimizer;
     const prn__tower_update update = {.beta1 = o->beta1, .beta2 = o->beta2, .epsilon = o->epsilon, .decay = o->decay, .is_late = prn__updates_late(t)};
     const prn__tower_options options = {.max_items = t->micro, .max_tokens = t->text_rows, .training = training,
-                                        .checkpoint = training && t->config.checkpoint, .recompute = training && !t->config.keep_all,
+                                        .checkpoint = training ? t->config.checkpoint : PRN__CHECKPOINT_NONE, .recompute = training && !t->config.keep_all,
                                         .update = training && t->is_held ? &update : NULL};
     prn__graph *graph;
     prn_status status = is_text ? prn__model_text_tower(t->model, &options, &graph, error) : prn__model_image_tower(t->model, &options, &graph, error);

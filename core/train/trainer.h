@@ -22,7 +22,7 @@ typedef struct prn__optimizer_config {
 typedef struct prn__trainer_config {
     int64_t batch;       /* samples an optimizer step */
     int64_t micro_batch; /* samples a forward/backward; 0: the whole batch */
-    int checkpoint;      /* activation checkpointing */
+    prn__checkpointing checkpoint;
     int64_t loss_tile;   /* rows of the similarity matrix at a time; 0: chosen */
     int64_t memory_limit; /* bytes that may be planned; 0: what the device gives. For devices that promise more than there is, as a host does */
     int keep_all;        /* 1: all gradients, and all that the backward pass reads, are kept: fewer operations for more memory; the same results */

@@ -314,10 +314,10 @@ static void use_up(void *context, prn__graph *graph, int32_t parameter, int32_t 
     (void)prn__graph_op(graph, PRN_OP_FILL, nothing, spoil, 0, &attrs, "spoiled parameter");
 }
 
-static void net_build(net *n, builder build, int accumulate, int form, const char *what)
+static void net_build_at(net *n, builder build, int accumulate, int form, prn__recompute level, const char *what)
 {
     prn_error error = PRN_ERROR_INIT;
-    const prn__derive_options options = {.checkpoint = (form & CHECKPOINTED) != 0, .recompute = (form & RECOMPUTED) != 0,
+    const prn__derive_options options = {.checkpoint = (form & CHECKPOINTED) != 0, .recompute = form & RECOMPUTED ? level : PRN__RECOMPUTE_NOTHING,
                                          .complete = form & HELD ? use_up : NULL, .context = n};
     net_begin(n, accumulate);
     build(n);
@@ -326,6 +326,11 @@ static void net_build(net *n, builder build, int accumulate, int form, const cha
         fail_msg("%s: %s", what, error.message);
     }
     net_ready(n, what);
+}
+
+static void net_build(net *n, builder build, int accumulate, int form, const char *what)
+{
+    net_build_at(n, build, accumulate, form, PRN__RECOMPUTE_CHEAP, what);
 }
 
 typedef struct gradients {
@@ -367,9 +372,14 @@ static void same_bits(const net *n, const gradients *a, const gradients *b, cons
 /* Every other form of the backward pass against the plain one; sums that are added up elsewhere first may round otherwise. */
 static void other_forms(const net *plain, const gradients *want, builder build, int accumulate, const char *what)
 {
-    for (int form = RECOMPUTED; form <= (CHECKPOINTED | RECOMPUTED | HELD); form++) {
+    enum { LEVELS = PRN__RECOMPUTE_PROJECTIONS };
+    for (int each = LEVELS * RECOMPUTED; each < LEVELS * ((CHECKPOINTED | RECOMPUTED | HELD) + 1); each++) {
+        const int form = each / LEVELS;
         net other;
-        net_build(&other, build, accumulate, form, what);
+        if (!(form & RECOMPUTED) && each % LEVELS > 0) {
+            continue;
+        }
+        net_build_at(&other, build, accumulate, form, (prn__recompute)(PRN__RECOMPUTE_CHEAP + each % LEVELS), what);
         gradients got = gradients_of(&other);
         if (form & HELD) {
             for (uint32_t s = 0; s < plain->program->slot_count; s++) {

@@ -88,7 +88,7 @@ static void test_every_value(void **state)
     assert_true(r->model.text.mlp_ratio == 3.5);
     assert_int_equal(r->batch, 100);
     assert_int_equal(r->micro_batch, 25);
-    assert_int_equal(r->checkpointing, 1);
+    assert_int_equal(r->checkpointing, PRN__CHECKPOINT_BLOCKS);
     assert_int_equal(r->budget_unit, PRN__BUDGET_STEPS);
     assert_int_equal(r->budget, 50);
     assert_true(r->optimizer.beta1 == 0.8 && r->optimizer.beta2 == 0.95 && r->optimizer.epsilon == 1e-8 && r->optimizer.decay == 0.1);
@@ -202,7 +202,8 @@ static void test_wrong_values_are_refused_at_their_line(void **state)
     refused(b, MINIMAL "  window = 1 << 40 }", 7, "window");
     refused(b, MINIMAL "  micro_batch = -4 }", 7, "micro_batch", "-4");
     refused(b, MINIMAL "  micro_batch = 'automatic' }", 7, "micro_batch", "a number, or \"auto\"");
-    refused(b, MINIMAL "  checkpointing = 'yes' }", 7, "checkpointing", "true or false");
+    refused(b, MINIMAL "  checkpointing = 'yes' }", 7, "checkpointing", "true, false, or \"selective\"");
+    refused(b, MINIMAL "  checkpointing = 1 }", 7, "checkpointing", "true, false, or \"selective\"");
     refused(b, MINIMAL "  model = p.model { vision = { width = 3 } } }", 7, "model");
     refused(b, MINIMAL "  model = p.model { base = 'micro', vision = { width = 100 } } }", 7, "model");
     refused(b, MINIMAL "  model = p.model { base = 'micro', vocab_size = 512, text = { vocab_size = 513 } } }", 7, "512", "513");
@@ -374,6 +375,9 @@ static void test_named_schedules(void **state)
     prn__recipe_destroy(r);
     r = load(b, MINIMAL "  micro_batch = 'auto' }");
     assert_int_equal(r->micro_batch, PRN__MICRO_BATCH_AUTO);
+    prn__recipe_destroy(r);
+    r = load(b, MINIMAL "  checkpointing = 'selective' }");
+    assert_int_equal(r->checkpointing, PRN__CHECKPOINT_SELECTIVE);
     prn__recipe_destroy(r);
     r = load(b, MINIMAL "  schedule = p.autoregressive_cosine { peak = 3e-4, final = 3e-5 } }");
     assert_int_equal(r->schedule.kind, PRN__SCHEDULE_AUTOREGRESSIVE_COSINE);

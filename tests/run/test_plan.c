@@ -219,7 +219,8 @@ static void test_what_a_key_depends_on(void **state)
     SAME(r.save_every_steps = 1);
     SAME(r.eval_batch = 3);
     SAME(r.recall_k_count = 1);
-    SAME(r.checkpointing = 1);
+    SAME(r.checkpointing = PRN__CHECKPOINT_BLOCKS);
+    SAME(r.checkpointing = PRN__CHECKPOINT_SELECTIVE);
     SAME(r.micro_batch = r.batch);
     SAME(r.micro_batch = 100);
     SAME(strcpy(r.model.name, "named-otherwise"));
@@ -335,12 +336,16 @@ static void test_costs_by_hand(void **state)
     assert_true(plan->lines[0].forward_macs == 3 * plan->stages[0].forward_macs);
     double total = plan->stages[0].total_macs;
     prn__plan_destroy(plan);
-    r.checkpointing = 1; /* the forward count is C, whatever is computed twice */
-    plan = make(g, &r);
-    assert_true(plan->stages[0].forward_macs == 48 * (plan->image_macs + plan->text_macs));
-    assert_true(plan->stages[0].total_macs > total);
-    prn__plan_destroy(plan);
-    r.checkpointing = 0;
+    double again[2]; /* the forward count is C, whatever is computed twice */
+    for (int i = 0; i < 2; i++) {
+        r.checkpointing = i == 0 ? PRN__CHECKPOINT_SELECTIVE : PRN__CHECKPOINT_BLOCKS;
+        plan = make(g, &r);
+        assert_true(plan->stages[0].forward_macs == 48 * (plan->image_macs + plan->text_macs));
+        again[i] = plan->stages[0].total_macs;
+        prn__plan_destroy(plan);
+    }
+    assert_true(again[0] > total && again[1] > again[0]);
+    r.checkpointing = PRN__CHECKPOINT_NONE;
     r.micro_batch = 4;
     plan = make(g, &r);
     assert_true(fabs(plan->stages[0].total_macs - total - plan->stages[0].forward_macs) < 1);

@@ -209,10 +209,12 @@ static void test_checkpointing(void **state)
         const prn__device *device = which == 0 ? &f->reference.device : &f->cpu.device;
         prn__trainer_config config = base_config();
         float *want = train(f, device, &config, 3), *got;
-        config.checkpoint = 1;
-        got = train(f, device, &config, 3);
-        assert_memory_equal(got, want, (size_t)f->model->flat_elements * sizeof *got);
-        prn__free(got);
+        for (int how = PRN__CHECKPOINT_BLOCKS; how <= PRN__CHECKPOINT_SELECTIVE; how++) {
+            config.checkpoint = (prn__checkpointing)how;
+            got = train(f, device, &config, 3);
+            assert_memory_equal(got, want, (size_t)f->model->flat_elements * sizeof *got);
+            prn__free(got);
+        }
         prn__free(want);
     }
 }
@@ -224,22 +226,24 @@ static void test_memory(void **state)
     prn__model_config model_config = f->model->config;
     prn__model *model;
     prn__trainer *trainer;
-    int64_t bytes[3];
+    int64_t bytes[4];
     model_config.vision.layers = 12;
     model_config.text.layers = 12;
     OK(prn__model_create(&model_config, PRN__DECAY_DIMENSIONS, &model, error));
-    for (int i = 0; i < 3; i++) {
+    for (int i = 0; i < 4; i++) {
         prn__trainer_config config = base_config();
         config.batch = 256;
-        config.checkpoint = i == 1;
+        config.checkpoint = i == 1 ? PRN__CHECKPOINT_BLOCKS : i == 3 ? PRN__CHECKPOINT_SELECTIVE : PRN__CHECKPOINT_NONE;
         config.micro_batch = i == 2 ? 32 : 0;
         OK(prn__trainer_create(model, &f->cpu.device, &config, &trainer, error));
         bytes[i] = prn__trainer_memory_bytes(trainer);
         prn__trainer_destroy(trainer);
     }
-    print_message("whole %lld, checkpointing %lld, micro-batches %lld bytes\n", (long long)bytes[0], (long long)bytes[1], (long long)bytes[2]);
+    print_message("whole %lld, checkpointing %lld, selective %lld, micro-batches %lld bytes\n", (long long)bytes[0], (long long)bytes[1],
+                  (long long)bytes[3], (long long)bytes[2]);
     assert_true(bytes[1] < bytes[0] / 3);
     assert_true(bytes[2] < bytes[0] / 4);
+    assert_true(bytes[3] > bytes[1] && (double)bytes[3] < 0.75 * (double)bytes[0]);
     prn__model_destroy(model);
 }
 
