@@ -40,8 +40,10 @@ typedef struct product_job {
     int add;
 } product_job;
 
-/* Blocks of a product: of b, (inner, columns) in the second-level cache, beside (rows, inner) of a; and rows at a time of a long sum. */
-enum { PRODUCT_INNER = 256, PRODUCT_ROWS = 192, PRODUCT_COLUMNS = 256, PRODUCT_DEEP = 64, PRODUCT_SCRATCH = PRODUCT_INNER * PRODUCT_COLUMNS };
+/* Blocks of a product: of b, (inner, columns) in the second-level cache, beside (rows, inner) of a; and rows at a time of a long sum, which are asked
+ * for ahead when both sides have so many elements. */
+enum { PRODUCT_INNER = 256, PRODUCT_ROWS = 192, PRODUCT_COLUMNS = 256, PRODUCT_DEEP = 64, PRODUCT_FETCHED = 1 << 20,
+       PRODUCT_SCRATCH = PRODUCT_INNER * PRODUCT_COLUMNS };
 
 typedef struct adamw_job {
     float lr, correction1, correction2, gradient_scale;

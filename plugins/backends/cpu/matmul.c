@@ -36,6 +36,16 @@ static int64_t step_of(int64_t n, int64_t pieces, int64_t align)
     return (step + align - 1) / align * align;
 }
 
+/* How much longer `pieces` equal ones take than an even share would, on 2, 4, 8 and 16 threads on average: the choice may not know how many there are. */
+static double imbalance(int64_t pieces)
+{
+    double sum = 0;
+    for (int64_t threads = 2; threads <= PIECES; threads *= 2) {
+        sum += (double)((pieces + threads - 1) / threads * threads) / (double)pieces;
+    }
+    return sum;
+}
+
 static int is_own(const matmul *j, const kernels *k)
 {
     const int64_t most = j->m > j->n ? (j->m > j->k ? j->m : j->k) : (j->n > j->k ? j->n : j->k);
@@ -64,8 +74,7 @@ static grid grid_of(const matmul *j, const kernels *table)
         const double packed = own && !j->transpose_a ? 1 + OWN_PACKING * (double)g.down / (double)m
                                                      : (double)g.across * (double)m + (double)g.down * (double)n;
         const double uneven = (double)(g.down * g.m_step) / (double)m * ((double)(g.across * g.n_step) / (double)n);
-        const double too_few = g.down * g.across < wanted ? (double)wanted / (double)(g.down * g.across) : 1;
-        const double cost = packed * uneven * too_few;
+        const double cost = packed * uneven * imbalance(g.down * g.across);
         if (best_cost < 0 || cost < best_cost) {
             best_cost = cost;
             best = g;
