@@ -1,6 +1,7 @@
 /* Shards as one indexed data set: the index's life, captions and classes, what is lost and how it is counted. */
 #include "data_helpers.h"
 
+#include "base/stop.h"
 #include "data/dataset.h"
 
 static prn__dataset *open_paths(const char *pattern, const char *cache)
@@ -512,6 +513,42 @@ static void test_many_shards(void **state)
     assert_int_equal(prn__alloc_live(), 0);
 }
 
+static int yes_after(void *left)
+{
+    return (*(int *)left)-- <= 0;
+}
+
+static void test_a_stop_while_indexing(void **state)
+{
+    enum { SHARDS = 9 };
+    char pattern[512];
+    const char *patterns[] = {pattern};
+    int left = 2, made = 0;
+    prn__dataset *d = NULL;
+    prn_error error = PRN_ERROR_INIT;
+    (void)state;
+    (void)snprintf(pattern, sizeof pattern, "%s", in_folder("stop-{0..8}.tar"));
+    for (int i = 0; i < SHARDS; i++) {
+        char name[32];
+        (void)snprintf(name, sizeof name, "stop-%d.tar", i);
+        test_shard(in_folder(name), 10 * i, 2, 8);
+    }
+    int64_t before = prn__alloc_live();
+    prn__stop_set(yes_after, &left);
+    assert_int_equal(prn__dataset_open_paths(patterns, 1, NULL, &d, &error), PRN_INTERRUPTED);
+    prn__stop_set(NULL, NULL);
+    assert_int_equal(prn__alloc_live(), before);
+    for (int i = 0; i < SHARDS; i++) { /* what was made stays, and whole */
+        char name[40];
+        (void)snprintf(name, sizeof name, "stop-%d.tar.index", i);
+        made += access(in_folder(name), F_OK) == 0;
+    }
+    assert_true(made >= 2);
+    d = open_paths(pattern, NULL);
+    assert_int_equal(prn__dataset_samples(d), 2 * SHARDS);
+    prn__dataset_close(d);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -519,6 +556,7 @@ int main(void)
         cmocka_unit_test(test_index_elsewhere),     cmocka_unit_test(test_unwritable_folder), cmocka_unit_test(test_brace_ranges),
         cmocka_unit_test(test_parts),               cmocka_unit_test(test_losses_by_reason),  cmocka_unit_test(test_missing_shards),
         cmocka_unit_test(test_stated_counts),       cmocka_unit_test(test_digest),            cmocka_unit_test(test_many_shards),
+        cmocka_unit_test(test_a_stop_while_indexing),
     };
     return cmocka_run_group_tests(tests, make_folder, remove_folder);
 }

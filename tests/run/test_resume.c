@@ -434,6 +434,33 @@ static void test_damaged_checkpoints_are_left_aside(void **state)
     }
 }
 
+/* What cannot be read for another reason than damage is not given up: here a link that leads nowhere stands for lack of rights, which root does not
+ * know. */
+static void test_checkpoints_that_cannot_be_read_are_kept(void **state)
+{
+    scene *s = *state;
+    prn_error error = PRN_ERROR_INIT;
+    char key[33];
+    prn__recipe r;
+    key_at(s, 0, key);
+    leave_checkpoints(s, &r, "unreadable", 3);
+    char *last = checkpoint(s, &r, key, 3), *aside = prn__arena_printf(&s->memory, "%s/aside", r.workspace);
+    assert_int_equal(rename(last, aside), 0);
+    assert_int_equal(symlink(last, last), 0);
+    watch w = {.stop_at = -1};
+    assert_int_equal(execute(&s->g, &r, &w, &error), PRN_IO);
+    assert_message(&error, last);
+    assert_message(&error, "remove it");
+    assert_int_equal(w.trained, 0);
+    assert_int_equal(count_files(stage_file(&s->memory, r.workspace, key, ""), ".damaged"), 0);
+    assert_int_equal(unlink(last), 0);
+    assert_int_equal(rename(aside, last), 0);
+    w = complete(&s->g, &r);
+    assert_int_equal(w.trained, ask(s->recipe.workspace, "SELECT count(*) FROM step_metrics") - 3);
+    assert_same_outcome(&s->g, &r, s->recipe.workspace, r.workspace);
+    drop(s, "unreadable");
+}
+
 /* The run ends with that message, and leaves the checkpoints of its first stages as they are. */
 static void refuse(scene *s, const prn__recipe *r, prn_status status, const char *word)
 {
@@ -598,6 +625,7 @@ int main(void)
         cmocka_unit_test(test_killed_at_any_instant),
         cmocka_unit_test(test_allocations_that_fail),
         cmocka_unit_test(test_damaged_checkpoints_are_left_aside),
+        cmocka_unit_test(test_checkpoints_that_cannot_be_read_are_kept),
         cmocka_unit_test(test_checkpoints_of_another_stage_or_other_data_are_not_used),
         cmocka_unit_test(test_damaged_finished_stages_are_refused),
         cmocka_unit_test(test_files_that_cannot_grow),
