@@ -139,14 +139,14 @@ static void *prepare_shards(void *argument)
         if (i >= d->shard_count || atomic_load(&p->stopped)) {
             return NULL;
         }
-        if (pthread_equal(pthread_self(), p->opener) && prn__stop_asked()) {
-            atomic_store(&p->stopped, 1);
-            return NULL;
-        }
         shard *s = &d->shards[i];
         prn_error error = PRN_ERROR_INIT;
         prn__index_header header;
-        prn_status status = prn__index_prepare(s->path, d->cache, &header, &s->kept, &error);
+        int built = 0;
+        prn_status status = prn__index_prepare(s->path, d->cache, &header, &s->kept, &built, &error);
+        if (built && pthread_equal(pthread_self(), p->opener) && prn__stop_asked()) {
+            atomic_store(&p->stopped, 1);
+        }
         s->status = (int32_t)status;
         (void)pthread_mutex_lock(&p->mutex);
         if (status == PRN_OK) {

@@ -336,8 +336,8 @@ static void test_stops(void **state)
     (void)state;
     static const struct {
         const char *set;
-        int asked; /* at most once for each of two shards; four times by three batches and their end; once for each of three classes */
-    } cases[] = {{"retrieval", 3}, {"class", 3}, {"class", 6}};
+        int asked; /* four times by three batches and their end; then once for each of three classes; indexes are there */
+    } cases[] = {{"retrieval", 0}, {"retrieval", 2}, {"class", 3}, {"class", 5}};
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         prn__scores scores;
         prn_error error = PRN_ERROR_INIT;
