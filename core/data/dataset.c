@@ -195,7 +195,7 @@ static prn_status open_indexes(prn__dataset *d, prn_error *error)
         return prn_error_set(error, (prn_status)p.failure.status, "%s", p.failure.message);
     }
     if (atomic_load(&p.stopped)) {
-        return prn_error_set(error, PRN_INTERRUPTED, "stopped while shards were being indexed; the indexes made so far are kept");
+        return prn_error_set(error, PRN_INTERRUPTED, "stopped while shards were being indexed; the same command goes on, with the indexes made so far");
     }
     int64_t missing = 0;
     for (int64_t i = 0; i < d->shard_count; i++) {

@@ -245,9 +245,7 @@ prn_status prn__run_execute(prn__plan *plan, prn__registry *registry, const prn_
     x->options = options;
     x->attempt = (prn__attempt){.plan = plan, .registry = registry, .joins = options != NULL && options->joins};
     prn__arena_init(&x->memory, 1 << 16);
-    if (options != NULL && options->should_stop != NULL) {
-        prn__stop_set(options->should_stop, options->stop_context);
-    }
+    prn__stop_set(options != NULL ? options->should_leave : NULL, options != NULL ? options->stop_context : NULL);
     status = prepare(x, error);
     if (status == PRN_OK) {
         status = run_stages(x, error);

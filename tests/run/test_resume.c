@@ -98,6 +98,46 @@ static void test_stopped_at_every_question(void **state)
     assert_int_equal(interrupted, s->questions);
 }
 
+typedef struct midst {
+    int64_t asked, yes_at;
+} midst;
+
+static int midst_leave(void *context)
+{
+    midst *m = context;
+    return m->asked++ == m->yes_at;
+}
+
+/* In the midst of a set or of an update of several micro-batches. */
+static void test_left_in_the_midst(void **state)
+{
+    scene *s = *state;
+    prn__recipe whole = in_workspace(s, "midst-whole"), r = in_workspace(s, "midst");
+    prn__plan *plan = NULL;
+    midst all = {.yes_at = -1};
+    whole.strategy_count = r.strategy_count = 1;
+    whole.micro_batch = r.micro_batch = 3;
+    prn__run_options options = {.should_leave = midst_leave, .stop_context = &all};
+    MUST(prn__plan_create(&whole, s->g.registry, &plan, error_));
+    MUST(prn__run_execute(plan, s->g.registry, &options, error_));
+    prn__plan_destroy(plan);
+    assert_true(all.asked > 100);
+    for (int64_t n = 0; n < all.asked; n += 1 + all.asked / 12) {
+        prn_error error = PRN_ERROR_INIT;
+        midst m = {.yes_at = n};
+        options.stop_context = &m;
+        MUST(prn__plan_create(&r, s->g.registry, &plan, error_));
+        assert_int_equal(prn__run_execute(plan, s->g.registry, &options, &error), PRN_INTERRUPTED);
+        prn__plan_destroy(plan);
+        assert_message(&error, "the same command goes on");
+        assert_int_equal(m.asked, n + 1);
+        (void)complete(&s->g, &r);
+        assert_same_outcome(&s->g, &r, whole.workspace, r.workspace);
+        drop(s, "midst");
+    }
+    drop(s, "midst-whole");
+}
+
 static void test_stopped_after_every_step(void **state)
 {
     scene *s = *state;
@@ -618,6 +658,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_stopped_at_every_question),
+        cmocka_unit_test(test_left_in_the_midst),
         cmocka_unit_test(test_stopped_after_every_step),
         cmocka_unit_test(test_the_reference_backend_resumes_exactly),
         cmocka_unit_test(test_losses_are_counted_once),
