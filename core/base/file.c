@@ -193,6 +193,7 @@ prn_status prn__writer_write(prn__writer *writer, const void *data, size_t bytes
     return PRN_OK;
 }
 
+/* The folder that `path` lies in. */
 static void sync_folder(const char *path)
 {
     char *folder = prn__path_folder(path);
@@ -264,7 +265,9 @@ prn_status prn__folder_create(const char *path, prn_error *error)
         }
         char kept = *c;
         *c = '\0';
-        if (mkdir(copy, 0777) != 0 && errno != EEXIST) {
+        if (mkdir(copy, 0777) == 0) {
+            sync_folder(copy); /* or a power cut could take the folder with the synced files in it */
+        } else if (errno != EEXIST) {
             status = failed(error, copy, "create the folder");
         }
         *c = kept;

@@ -88,7 +88,8 @@ prn_status prn__cli_run_log(prn__cli *cli, const char *workspace, prn_error *err
 static prn_status run_alone(prn__cli *cli, prn__plan *plan, int64_t *number, prn_error *error)
 {
     const prn__run_options options = {
-        .progress = prn__terminal_progress, .progress_context = cli->terminal, .should_stop = prn__cli_is_stopped, .run = number,
+        .progress = prn__terminal_progress, .progress_context = cli->terminal, .should_stop = prn__cli_is_stopped,
+        .should_leave = prn__cli_is_stopped, .run = number,
     };
     prn__cli_catch_signals(prn__terminal_show(cli->terminal, plan, 1));
     prn__terminal_job_process(cli->terminal, 0, (long)getpid());

@@ -134,7 +134,8 @@ int prn__jobs_work(prn__cli *cli, const prn__arguments *arguments)
     prn__cli_catch_signals_as(1, 0);
     prn__log_set_sink(tell_log, &w);
     const prn__run_options options = {
-        .progress = tell_progress, .progress_context = &w, .should_stop = worker_should_stop, .stop_context = &w, .joins = 1, .device = w.device,
+        .progress = tell_progress, .progress_context = &w, .should_stop = worker_should_stop, .should_leave = worker_should_stop,
+        .stop_context = &w, .joins = 1, .device = w.device,
     };
     prn_status status = prn__cli_recipe_at(cli, arguments, prn__arguments_at(arguments, 0), w.choices, w.sweep, &recipe, &error);
     if (status == PRN_OK) {

@@ -19,6 +19,7 @@
 #include "base/log.h"
 #include "base/memory.h"
 #include "base/pool.h"
+#include "base/stop.h"
 #include "base/text.h"
 #include "data/index.h"
 
@@ -125,6 +126,8 @@ typedef struct preparation {
     atomic_llong next;
     int64_t failed_shard; /* the first in order; -1: none */
     prn_error failure;
+    pthread_t opener;     /* the thread that opens the data set: the one that may ask whether to stop */
+    atomic_int stopped;
 } preparation;
 
 static void *prepare_shards(void *argument)
@@ -133,13 +136,17 @@ static void *prepare_shards(void *argument)
     prn__dataset *d = p->dataset;
     for (;;) {
         int64_t i = atomic_fetch_add(&p->next, 1);
-        if (i >= d->shard_count) {
+        if (i >= d->shard_count || atomic_load(&p->stopped)) {
             return NULL;
         }
         shard *s = &d->shards[i];
         prn_error error = PRN_ERROR_INIT;
         prn__index_header header;
-        prn_status status = prn__index_prepare(s->path, d->cache, &header, &s->kept, &error);
+        int built = 0;
+        prn_status status = prn__index_prepare(s->path, d->cache, &header, &s->kept, &built, &error);
+        if (built && pthread_equal(pthread_self(), p->opener) && prn__stop_asked()) {
+            atomic_store(&p->stopped, 1);
+        }
         s->status = (int32_t)status;
         (void)pthread_mutex_lock(&p->mutex);
         if (status == PRN_OK) {
@@ -168,7 +175,7 @@ static prn_status open_indexes(prn__dataset *d, prn_error *error)
 {
     pthread_t threads[MAX_INDEX_THREADS];
     uint32_t started = 0, wanted = prn__cpu_count();
-    preparation p = {.dataset = d, .failed_shard = -1};
+    preparation p = {.dataset = d, .failed_shard = -1, .opener = pthread_self()};
     d->shard_samples = prn__alloc_array((size_t)d->shard_count + 1, sizeof *d->shard_samples);
     if (d->shard_samples == NULL) {
         return no_memory(error);
@@ -186,6 +193,9 @@ static prn_status open_indexes(prn__dataset *d, prn_error *error)
     (void)pthread_mutex_destroy(&p.mutex);
     if (p.failed_shard >= 0) {
         return prn_error_set(error, (prn_status)p.failure.status, "%s", p.failure.message);
+    }
+    if (atomic_load(&p.stopped)) {
+        return prn_error_set(error, PRN_INTERRUPTED, "stopped while shards were being indexed; the same command goes on, with the indexes made so far");
     }
     int64_t missing = 0;
     for (int64_t i = 0; i < d->shard_count; i++) {

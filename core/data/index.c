@@ -356,13 +356,15 @@ done:
     return status;
 }
 
-static prn_status prepare(const char *tar_path, const char *cache, int must_build, prn__index_header *header, uint8_t **kept, prn_error *error)
+static prn_status prepare(const char *tar_path, const char *cache, int must_build, prn__index_header *header, uint8_t **kept, int *built,
+                          prn_error *error)
 {
     struct stat info;
     prn_status status = PRN_OK;
     uint8_t *whole = NULL;
     size_t bytes = 0;
     *kept = NULL;
+    *built = 0;
     if (stat(tar_path, &info) != 0) {
         return prn_error_set(error, errno == ENOENT || errno == ENOTDIR ? PRN_NOT_FOUND : PRN_IO, "%s: %s", tar_path, strerror(errno));
     }
@@ -377,6 +379,7 @@ static prn_status prepare(const char *tar_path, const char *cache, int must_buil
     if (!must_build && (read_header(beside, &info, header) || (cached != NULL && read_header(cached, &info, header)))) {
         goto done;
     }
+    *built = 1;
     status = build_whole(tar_path, header, &whole, &bytes, error);
     if (status != PRN_OK) {
         goto done;
@@ -392,9 +395,9 @@ done:
     return status;
 }
 
-prn_status prn__index_prepare(const char *tar_path, const char *cache, prn__index_header *header, uint8_t **kept, prn_error *error)
+prn_status prn__index_prepare(const char *tar_path, const char *cache, prn__index_header *header, uint8_t **kept, int *built, prn_error *error)
 {
-    return prepare(tar_path, cache, 0, header, kept, error);
+    return prepare(tar_path, cache, 0, header, kept, built, error);
 }
 
 static void point_into(prn__index *index, const uint8_t *whole)
@@ -436,7 +439,8 @@ prn_status prn__index_open(const char *tar_path, const char *cache, prn__digest 
     if (!map_stored(beside, expected, index) && !map_stored(cached, expected, index)) {
         /* removed or damaged since the data set was opened: it can be made again as long as the tar is the same */
         prn__index_header again;
-        status = prepare(tar_path, cache, 1, &again, &index->owned, error);
+        int built;
+        status = prepare(tar_path, cache, 1, &again, &index->owned, &built, error);
         if (status == PRN_OK && !same_digest(again.header_digest, expected)) {
             status = prn_error_set(error, PRN_CONFLICT, "%s: has changed since the data set was opened; run the same command again", tar_path);
         } else if (status == PRN_OK && index->owned != NULL) {

@@ -46,8 +46,9 @@ typedef struct prn__index {
 } prn__index;
 
 /* Makes sure that a whole, current index of `tar_path` is stored beside the tar, or under `cache` when that folder cannot be written,
- * and gives its header. Where it can be stored nowhere it is built in memory and handed over in `kept` (else *kept is NULL). [any] */
-prn_status prn__index_prepare(const char *tar_path, const char *cache, prn__index_header *header, uint8_t **kept, prn_error *error);
+ * and gives its header. Where it can be stored nowhere it is built in memory and handed over in `kept` (else *kept is NULL). `built`: 1 when it was
+ * not there, which takes as long as reading the tar. [any] */
+prn_status prn__index_prepare(const char *tar_path, const char *cache, prn__index_header *header, uint8_t **kept, int *built, prn_error *error);
 /* Maps the index whose header has the digest `expected`; `kept` as from prepare, borrowed. A damaged one is built again; PRN_CONFLICT when
  * the tar has changed since. [any] */
 prn_status prn__index_open(const char *tar_path, const char *cache, prn__digest expected, const uint8_t *kept, prn__index *index,

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/memory.h"
+#include "base/stop.h"
 #include "eval/eval.h"
 
 typedef struct collected {
@@ -17,6 +18,11 @@ static void collected_fini(collected *c)
     prn__free(c->images);
     prn__free(c->texts);
     prn__free(c->labels);
+}
+
+static prn_status stopped(const prn__evaluation_set *set, prn_error *error)
+{
+    return prn_error_set(error, PRN_INTERRUPTED, "stopped while scoring '%s'", set->name);
 }
 
 static prn_status collect(prn__embedder *embedder, const prn__model_config *model, const prn__evaluator_config *config, const prn__evaluation_set *set,
@@ -40,7 +46,7 @@ static prn_status collect(prn__embedder *embedder, const prn__model_config *mode
     prn_status status = prn__loader_create(&loading, &loader, error);
     while (status == PRN_OK) {
         const prn__batch *batch;
-        status = prn__loader_next(loader, &batch, NULL, error);
+        status = prn__stop_asked() ? stopped(set, error) : prn__loader_next(loader, &batch, NULL, error);
         if (status != PRN_OK) {
             break;
         }
@@ -56,8 +62,8 @@ static prn_status collect(prn__embedder *embedder, const prn__model_config *mode
 }
 
 /* Renormalised means of the normalised embeddings of every template filled with the class name; caller frees. */
-static prn_status class_embeddings(prn__embedder *embedder, const prn__model_config *model, const prn__evaluator_config *config, float **result,
-                                   prn_error *error)
+static prn_status class_embeddings(prn__embedder *embedder, const prn__model_config *model, const prn__evaluator_config *config,
+                                   const prn__evaluation_set *set, float **result, prn_error *error)
 {
     const prn__manifest *manifest = config->manifest;
     const int64_t width = model->embed_dim, context = model->text.context_length;
@@ -73,6 +79,7 @@ static prn_status class_embeddings(prn__embedder *embedder, const prn__model_con
     }
     for (size_t c = 0; c < classes && status == PRN_OK; c++) {
         double sum = 0;
+        status = prn__stop_asked() ? stopped(set, error) : PRN_OK;
         for (size_t t = 0; t < templates; t++) {
             char text[1024];
             const char *hole = strstr(manifest->templates[t], "{}");
@@ -151,7 +158,7 @@ prn_status prn__evaluate_set(prn__embedder *embedder, const prn__model_config *m
     if (status == PRN_OK && set->kind == PRN__TASK_RETRIEVAL) {
         status = score_retrieval(device, model, config, &c, scores, error);
     } else if (status == PRN_OK) {
-        status = class_embeddings(embedder, model, config, &classes, error);
+        status = class_embeddings(embedder, model, config, set, &classes, error);
         if (status == PRN_OK) {
             status = prn__eval_classification(device, c.images, c.labels, c.count, classes, (int64_t)config->manifest->class_count, model->embed_dim,
                                               scores, error);

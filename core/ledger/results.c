@@ -26,10 +26,14 @@ static prn_status count_of(prn__reader *r, const char *text, int64_t run, size_t
 
 /* ---- runs -------------------------------------------------------------------------------------------------------------- */
 
+/* As a plan counts: the stages that are scored and all that they stand on. UNION drops what was met before, so parents that form a ring end. */
+#define NEEDED(what) \
+    " (WITH RECURSIVE needed(id, parent, state) AS (SELECT stages.id, stages.parent, stages.state FROM run_stages" \
+    " JOIN stages ON stages.id = run_stages.stage WHERE run_stages.run = runs.id UNION SELECT stages.id, stages.parent, stages.state FROM needed" \
+    " JOIN stages ON stages.key = needed.parent) SELECT count(*) FROM needed" what ")"
 #define RUN_COLUMNS "id, name, state, message, started, finished, recipe_path, manifest_path, stream, model, backend, seed, batch, step_count," \
     " (SELECT count(*) FROM strategies WHERE run = runs.id)," \
-    " (SELECT count(DISTINCT stage) FROM run_stages WHERE run = runs.id)," \
-    " (SELECT count(DISTINCT stage) FROM run_stages JOIN stages ON stages.id = stage WHERE run = runs.id AND stages.state = 'done'), identity"
+    NEEDED("") "," NEEDED(" WHERE state = 'done'") ", identity"
 
 enum { LEAVING_US = 100000 }; /* a process that ends is gone from the workspace a moment before the ledger has its last word */
 

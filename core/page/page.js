@@ -30,7 +30,9 @@ const svg = (tag, attributes, ...children) => make(true, tag, attributes, childr
 const name = text => el("bdi", {}, text);
 const known = x => typeof x === "number" && Number.isFinite(x);
 const mean = list => { const all = list.filter(known); return all.length ? all.reduce((a, b) => a + b, 0) / all.length : null; };
-const percent = x => known(x) ? (100 * x).toFixed(1).replace(/^-0\.0$/, "0.0").replace("-", "−") : "–";
+/* One decimal as the command line prints it: halves (only .25 and .75 are halves in binary) to the even digit, and not away from zero. */
+const tenths = v => (Math.abs(v) % 1 === .25 ? v - Math.sign(v) * .01 : v).toFixed(1);
+const percent = x => known(x) ? tenths(100 * x).replace(/^-0\.0$/, "0.0").replace("-", "−") : "–";
 const exact = x => known(x) ? String(+(100 * x).toFixed(4)).replace("-", "−") + " %" : "not evaluated";
 const count = x => known(x) ? x.toLocaleString("en-US") : "–";
 const small = x => known(x) ? String(+x.toPrecision(4)) : "–";
@@ -370,7 +372,7 @@ function article(run, number) {
   if (run.state !== "done" || run.stages_done < run.stages) {
     const states = { running: "is still running", interrupted: "was interrupted and can be continued", failed: "failed", done: "is done" };
     notes.push(`This run ${states[run.state] || "is " + run.state}: ${count(run.stages_done)} of ${count(run.stages)} stages are trained.` +
-      (missing ? ` ${count(missing)} of ${count(cells)} cells of the matrices have no score; they are left blank, and means are over the others.` : "") + (run.message ? ` It stopped because: ${run.message}` : ""));
+      (missing ? ` ${count(missing)} of ${count(cells)} cells of the matrices have no score; they are left blank, and means are over the others.` : "") + (run.message ? ` It stopped because: ${run.message.replace(/\.?$/, ".")}` : ""));
   } else if (missing) notes.push(`${count(missing)} of ${count(cells)} cells of the matrices have no score; they are left blank, and means are over the others.`);
   if (lost) notes.push(`The loss was not a number in ${count(lost)} updates; the curves leave them out.`);
 
@@ -415,10 +417,13 @@ function article(run, number) {
     refresh(scored); refresh(trained);
   }
 
-  /* summary */
+  /* summary; the texts above the figures name the task and the score, for the choices are not printed */
+  const where = () => run.tasks.length ? `${state.score || "score"} on ${run.tasks[state.task].name}` : "score";
+  const aboutSummary = el("p", { class: "lead" }), aboutMatrices = el("p", { class: "lead" });
   const summary = el("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "Summary table" });
   const percentColumn = (key, title, group, better, help) => ({ key, title, group, better, help, format: percent });
   scored.push(function draw() {
+    aboutSummary.textContent = `${where()}, in percent. Raw means as time-continual benchmarks give them; differences as the continual-learning literature does. The best of the strategies shown is bold.`;
     const rows = run.strategies.map(s => ({ head: [swatch(s), name(s.label)], off: state.hidden.has(s.index), values: { ...(scoreOf(s) || {}), ...s, ...{ label: s.label } } }));
     const columns = [
       { key: "label", title: "strategy", group: "", text: true },
@@ -443,7 +448,7 @@ function article(run, number) {
   const title = () => `${state.score}, ${MEASURES[state.measure][0]}, in percent`;
   const overSteps = { kind: "band", labels: run.time_steps, title: "after training on time step" };
   scored.push(() => {
-    about.textContent = `Each point is a model after one more time step: the compute its strategy has spent until then, and its ${state.score || "score"}, ${MEASURES[state.measure][1]}. ` +
+    about.textContent = `Each point is a model after one more time step: the compute its strategy has spent until then, and its ${where()}, ${MEASURES[state.measure][1]}. ` +
       (run.strategies.some(s => s.oracle) ? "The thick line is the oracle, trained anew on everything at each step: what reaches it from the left costs less." : "Up and to the left is better.");
     chart(compute, { label: "Score against compute", tall: true, dots: true, ends: true, empty,
       series: visible().map(s => {
@@ -459,7 +464,7 @@ function article(run, number) {
       y: { title: title(), format: v => String(+(100 * v).toFixed(2)), zero: true } }, state.focus);
   });
   scored.push(() => {
-    aboutTime.textContent = `${state.score || "Score"} after each step, ${MEASURES[state.measure][1]}.`;
+    aboutTime.textContent = `${where()} after each step, ${MEASURES[state.measure][1]}.`;
     chart(time, { label: "Score over time", dots: true, ends: true, empty,
       series: visible().map(s => { const score = scoreOf(s); return { s, points: run.time_steps.map((step, i) => {
         const value = score ? mean(MEASURES[state.measure][2](rowOf(score, i), i)) : null;
@@ -483,6 +488,7 @@ function article(run, number) {
   const matrices = el("div", { class: "grid" }), scale = el("div", { class: "scale" });
   matrices.style.setProperty("--panel", T > 12 ? "30rem" : T > 8 ? "24rem" : "18rem");
   scored.push(() => {
+    aboutMatrices.textContent = `${where()}, in percent. Row: after training on a time step. Column: tested on a step’s task. The outlined diagonal is each step’s own task; below it is the past, above it what is to come.`;
     const list = visible().map(s => [s, scoreOf(s)]), values = list.flatMap(([, score]) => score ? score.matrix.filter(known) : []), top = values.length ? Math.max(...values) : 0;
     const stops = data.style.map.filter((_, i) => i % 8 === 0 || i === data.style.map.length - 1);
     const bar = el("i");
@@ -539,9 +545,9 @@ function article(run, number) {
 
   const bar = el("div", { class: "bar" }, choices, legend);
   const box = el("article", { id: id("top") }, head, bar,
-    el("h2", { id: id("summary") }, "Summary"), el("p", { class: "lead" }, "Scores in percent of the chosen task. Raw means as time-continual benchmarks give them; differences as the continual-learning literature does. The best of the strategies shown is bold."), summary,
+    el("h2", { id: id("summary") }, "Summary"), aboutSummary, summary,
     el("h2", { id: id("compute") }, "Score against compute"), about, el("figure", {}, compute),
-    el("h2", { id: id("matrices") }, "Transfer matrices"), el("p", { class: "lead" }, "Row: after training on a time step. Column: tested on a step’s task. The outlined diagonal is each step’s own task; below it is the past, above it what is to come."),
+    el("h2", { id: id("matrices") }, "Transfer matrices"), aboutMatrices,
     scale, matrices,
     el("h2", { id: id("time") }, "Over time"), el("div", { class: "pair" },
       el("figure", {}, el("h3", {}, "Score"), time, aboutTime),

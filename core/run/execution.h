@@ -16,6 +16,12 @@ typedef struct prn__scored_set { /* one cell's column: an evaluation set of one 
     char key[33];
 } prn__scored_set;
 
+typedef struct prn__known_set { /* an evaluation set whose data has been looked at */
+    const prn__evaluation_set *set;
+    char digest[33];
+    struct prn__known_set *next;
+} prn__known_set;
+
 typedef struct prn__sharing prn__sharing; /* sharing.c's */
 
 typedef struct prn__execution {
@@ -38,10 +44,12 @@ typedef struct prn__execution {
     char *cache;             /* folder for shard indexes */
     const char **data_digests; /* (T), NULL where not asked for yet */
     const char *reference_digest; /* of the reference stream; the same */
+    prn__known_set *known_sets;   /* evaluation sets whose digest was asked for */
     prn__scored_set *sets;
     size_t set_count;
     int64_t samples_left;    /* of all stages that are to be trained, this one included */
-    double step_seconds;     /* running mean */
+    double recent_steps, recent_seconds; /* of the last while, older ones counting less */
+    double step_seconds;     /* their mean */
     double evaluation_seconds;
     int64_t evaluations_left, evaluations_done;
 } prn__execution;
@@ -53,8 +61,6 @@ const char *prn__stage_label(const prn__plan *plan, const prn__stage *stage, cha
 int prn__execution_stop(const prn__execution *x);
 void prn__execution_report(const prn__execution *x, prn__progress *progress, const prn__stage *stage);
 
-/* A digest that stage.json of a finished stage states. */
-prn_status prn__stage_note(prn__execution *x, const prn__stage *stage, const char *field, char target[33], prn_error *error);
 /* The weights of a finished stage into x->state, checked against its stage.json. */
 prn_status prn__finished_load(prn__execution *x, int32_t stage, int optimizer, prn_error *error);
 /* x->trainer exists, for micro-batches of x->micro where the recipe says "auto". */
@@ -66,8 +72,6 @@ typedef prn_status (*prn__stage_work)(prn__execution *x, int32_t stage, prn_erro
 prn_status prn__stage_fitted(prn__execution *x, int32_t stage, prn__stage_work work, prn_error *error);
 /* prn__stage_score, without the trainer when there is no memory for both. */
 prn_status prn__score_fitted(prn__execution *x, int32_t stage, prn_error *error);
-/* Stages of data without stated checksums were keyed by name: their data must still be what they were trained on. */
-prn_status prn__check_finished(prn__execution *x, const prn__stage *stage, prn_error *error);
 /* The stage started from the weights that its parent has now. */
 prn_status prn__check_parent(prn__execution *x, const prn__stage *stage, prn_error *error);
 /* Trains what is missing of a stage. PRN_INTERRUPTED after a stop. */
@@ -75,6 +79,8 @@ prn_status prn__stage_train(prn__execution *x, int32_t stage, prn_error *error);
 
 /* Finds the sets to score and their keys, and tells the ledger. */
 prn_status prn__scoring_prepare(prn__execution *x, prn_error *error);
+/* Digest of an evaluation set's shards, checked against what the manifest states. PRN_NOT_FOUND when they are not there. */
+prn_status prn__set_digest(prn__execution *x, uint32_t time_step, const prn__evaluation_set *set, char digest[33], prn_error *error);
 /* Headline score of any weights (flat) on one evaluation set; nothing is recorded. */
 prn_status prn__set_score(prn__execution *x, const float *weights, uint32_t time_step, const char *set, double *score, prn_error *error);
 /* Scores of a stage that the ledger lacks. */

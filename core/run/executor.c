@@ -6,17 +6,18 @@
 #include "run/executor.h"
 
 #include <inttypes.h>
-#include <jansson.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/file.h"
 #include "base/log.h"
+#include "base/stop.h"
 #include "run/attempt.h"
 #include "run/hooks.h"
 #include "run/sharing.h"
 #include "run/stage_data.h"
+#include "run/stage_note.h"
 
 static prn_status no_memory(prn_error *error)
 {
@@ -81,44 +82,6 @@ static prn_status open_tokenizer(prn__execution *x, prn_error *error)
                              " vocab_size to %" PRId64 ", or leave it out", x->recipe->path, manifest->vocabulary, size, x->recipe->model.text.vocab_size, size);
     }
     return PRN_OK;
-}
-
-/* Stages of data without stated checksums were keyed by name: their data must still be what they were trained on. */
-prn_status prn__check_finished(prn__execution *x, const prn__stage *stage, prn_error *error)
-{
-    const char *folder = prn__execution_folder(x, stage);
-    char *file = folder != NULL ? prn__path_join(folder, "stage.json") : NULL, *text = NULL;
-    size_t bytes = 0, index;
-    json_t *object = NULL, *item;
-    if (file == NULL) {
-        return no_memory(error);
-    }
-    prn_status status = prn__file_read(file, 1 << 20, &text, &bytes, error);
-    if (status == PRN_OK) {
-        object = json_loadb(text, bytes, 0, NULL);
-        if (object == NULL) {
-            status = prn_error_set(error, PRN_CORRUPT, "%s: is damaged; remove the folder to train the stage again", file);
-        }
-    }
-    json_array_foreach(json_object_get(object, "data"), index, item) {
-        json_int_t step = json_integer_value(json_object_get(item, "time_step"));
-        const char *stated = json_string_value(json_object_get(item, "digest")), *digest = NULL;
-        int missing = 0;
-        if (status != PRN_OK || step < 1 || step > (json_int_t)x->plan->step_count || stated == NULL ||
-            x->plan->manifest->steps[step - 1].train.checksum != NULL) {
-            continue;
-        }
-        status = prn__data_digest(x, (uint32_t)step, &missing, &digest, error);
-        if (status == PRN_OK && !missing && strcmp(stated, digest) != 0) {
-            status = prn_error_set(error, PRN_CONFLICT, "%s: was trained on other data than step '%s' holds now; use another workspace, or remove the folder"
-                                   " to train the stage again (stated checksums in the manifest keep such stages apart)", folder,
-                                   x->plan->manifest->steps[step - 1].name);
-        }
-    }
-    json_decref(object);
-    prn__free(text);
-    prn__free(file);
-    return status;
 }
 
 /* Another process, or an earlier run with another recipe, may have finished stages since the plan was made. */
@@ -282,6 +245,7 @@ prn_status prn__run_execute(prn__plan *plan, prn__registry *registry, const prn_
     x->options = options;
     x->attempt = (prn__attempt){.plan = plan, .registry = registry, .joins = options != NULL && options->joins};
     prn__arena_init(&x->memory, 1 << 16);
+    prn__stop_set(options != NULL ? options->should_leave : NULL, options != NULL ? options->stop_context : NULL);
     status = prepare(x, error);
     if (status == PRN_OK) {
         status = run_stages(x, error);
@@ -292,6 +256,7 @@ prn_status prn__run_execute(prn__plan *plan, prn__registry *registry, const prn_
     if (status == PRN_OK) {
         status = prn__attempt_complete(&x->attempt, &x->device, x->data_digests, error);
     }
+    prn__stop_set(NULL, NULL);
     prn_status recorded = prn__attempt_end(&x->attempt, status, error->message, status == PRN_OK ? error : &ignored);
     status = status == PRN_OK ? recorded : status;
     release(x);

@@ -35,6 +35,7 @@ typedef struct prn__run_options {
     void (*progress)(void *context, const prn__progress *progress); /* may be NULL */
     void *progress_context;
     int (*should_stop)(void *context); /* asked between steps; non-zero: save and return PRN_INTERRUPTED; may be NULL */
+    int (*should_leave)(void *context); /* the same, asked in the midst of what takes long (base/stop.h), with stop_context; may be NULL */
     void *stop_context;
     /* Told of every callback, before and after; a failure told before takes the place of the call. For the strategy suite; may be NULL. */
     prn_status (*callback)(void *context, const prn__callback *callback, prn_error *error);

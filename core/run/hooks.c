@@ -6,7 +6,6 @@
 #include "run/hooks.h"
 
 #include <inttypes.h>
-#include <jansson.h>
 #include <math.h>
 #include <stddef.h>
 #include <stdlib.h>
@@ -16,6 +15,7 @@
 #include "base/hash.h"
 #include "model/safetensors.h"
 #include "run/stage_data.h"
+#include "run/stage_note.h"
 #include "run/strategy_open.h"
 
 enum { NAME_BYTES = 64 };
@@ -127,8 +127,10 @@ static prn_status weights_to_host(prn__hooks *h, uint32_t after_step, uint32_t w
         return status;
     }
     if (index >= 0) {
-        const char *folder = prn__execution_folder(x, &x->plan->stages[index]);
-        return folder != NULL ? prn__model_load(x->plan->model, folder, h->host, error) : no_memory(error);
+        const prn__stage *stage = &x->plan->stages[index];
+        const char *folder = prn__execution_folder(x, stage);
+        status = folder != NULL ? prn__model_load(x->plan->model, folder, h->host, error) : no_memory(error);
+        return status == PRN_OK ? prn__check_weights(x, stage, h->host, error) : status;
     }
     if (x->recipe->init != NULL) {
         return prn__model_load(x->plan->model, x->recipe->init, h->host, error);
@@ -179,6 +181,25 @@ static prn_status keep(void *self, const char *name, const prn_vector *vector, p
     return h->view.vectors->read(h->view.vectors->self, vector, h->kept[at].values, error);
 }
 
+static void kept_digest(const prn__hooks *h, const float *values, char digest[33])
+{
+    prn__digest_format(prn__hash_bytes(values, (size_t)h->x->plan->model->flat_elements * sizeof *values), digest);
+}
+
+/* `h->host` is what the finished stage kept under this name. */
+static prn_status check_kept(const prn__hooks *h, const prn__stage *stage, const char *name, prn_error *error)
+{
+    char field[NAME_BYTES + 8], stated[33], digest[33];
+    (void)snprintf(field, sizeof field, "kept/%s", name);
+    prn_status status = prn__stage_note(h->x, stage, field, stated, error);
+    kept_digest(h, h->host, digest);
+    if (status == PRN_OK && strcmp(stated, digest) != 0) {
+        status = prn_error_set(error, PRN_CORRUPT, "%s/stages/%s: the kept vector '%s' is not the one that was saved there; remove the folder to make the"
+                               " stage again", h->x->recipe->workspace, stage->key, name);
+    }
+    return status;
+}
+
 static prn_status load_kept(void *self, uint32_t after_step, const char *name, prn_vector *target, prn_error *error)
 {
     prn__hooks *h = self;
@@ -189,7 +210,8 @@ static prn_status load_kept(void *self, uint32_t after_step, const char *name, p
                              h->stage->time_step);
     }
     const prn__plan_line *line = &plan->lines[h->stage->line];
-    const char *folder = prn__execution_folder(h->x, &plan->stages[(h->stage->of_trunk ? line->trunk_deployed : line->deployed)[after_step - 1]]);
+    const prn__stage *stage = &plan->stages[(h->stage->of_trunk ? line->trunk_deployed : line->deployed)[after_step - 1]];
+    const char *folder = prn__execution_folder(h->x, stage);
     char *path = folder != NULL ? prn__path_join(folder, KEPT_FILE) : NULL;
     if (path == NULL) {
         return no_memory(error);
@@ -201,6 +223,9 @@ static prn_status load_kept(void *self, uint32_t after_step, const char *name, p
         status = tensor != NULL ? prn__safetensors_read_f32(tensor, h->host, plan->model->flat_elements, error)
                                 : prn_error_set(error, PRN_NOT_FOUND, "time step %u kept no '%s'", after_step, name);
         prn__safetensors_close(file);
+    }
+    if (status == PRN_OK) {
+        status = check_kept(h, stage, name, error);
     }
     prn__free(path);
     return status == PRN_OK ? h->view.vectors->write(h->view.vectors->self, target, h->host, error) : status;
@@ -224,6 +249,9 @@ static prn_status data_gradient(void *self, prn_vector *target, double *loss, pr
     if (++h->gradient_batches > h->stage->finish_gradient_batches) { /* the plan's cost must be the run's */
         return prn_error_set(error, PRN_INVALID, "it asks for more gradients of the data than the %" PRId64 " that `plan` declared; raise"
                              " finish_gradient_batches", h->stage->finish_gradient_batches);
+    }
+    if (prn__execution_stop(h->x)) {
+        return prn_error_set(error, PRN_INTERRUPTED, "stopped; the same command goes on from there");
     }
     if (h->data.loader == NULL) {
         status = prn__stage_data_open(h->x, h->stage->sources, h->stage->source_count, h->label, &h->data, error);
@@ -456,19 +484,32 @@ static prn_status save_kept(const prn__hooks *h, const char *folder, prn_error *
 }
 
 /* stage.json. Caller frees with prn__free. */
-static char *describe(const prn__hooks *h, const char *parent_weights)
+static char *describe(const prn__hooks *h, const char *parent_weights, prn_error *error)
 {
     const prn__execution *x = h->x;
     char digest[33];
+    json_t *kept = json_object(), *data = prn__stage_note_data(h->x, h->stage, error);
+    if (data == NULL) {
+        json_decref(kept);
+        return NULL;
+    }
+    for (size_t i = 0; i < h->kept_count; i++) {
+        kept_digest(h, h->kept[i].values, digest);
+        (void)json_object_set_new(kept, h->kept[i].name, json_string(digest));
+    }
     prn__digest_format(prn__hash_bytes(x->state.weights, (size_t)x->state.flat_elements * sizeof(float)), digest);
-    json_t *object = json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:i, s:I, s:I, s:s, s:f, s:O, s:[]}", "format", "perennial-stage/1", "perennial",
+    json_t *object = json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:i, s:I, s:I, s:s, s:f, s:O, s:o, s:o}", "format", "perennial-stage/1", "perennial",
                                PRN_RELEASE, "key", h->stage->key, "parent", x->plan->stages[h->stage->parent].key, "parent_weights", parent_weights,
                                "strategy", x->recipe->strategies[h->stage->line].strategy, "time_step", (int)h->stage->time_step, "steps", (json_int_t)0,
-                               "samples", (json_int_t)0, "weights_digest", digest, "seconds", x->state.seconds, "notes", h->notes, "data");
+                               "samples", (json_int_t)0, "weights_digest", digest, "seconds", x->state.seconds, "notes", h->notes, "kept", kept, "data",
+                               data);
     char *text = object != NULL ? json_dumps(object, JSON_INDENT(2) | JSON_REAL_PRECISION(15)) : NULL;
     char *copy = prn__strdup(text);
     free(text); /* jansson's own allocator */
     json_decref(object);
+    if (copy == NULL) {
+        (void)no_memory(error);
+    }
     return copy;
 }
 
@@ -530,8 +571,8 @@ prn_status prn__stage_finish_weights(prn__execution *x, int32_t index, prn_error
     }
     if (status == PRN_OK) {
         x->state.seconds = prn__now_s() - begin;
-        description = describe(h, parent_weights);
-        status = description != NULL ? save_kept(h, folder, error) : no_memory(error);
+        description = describe(h, parent_weights, error);
+        status = description != NULL ? save_kept(h, folder, error) : (prn_status)error->status;
     }
     if (status == PRN_OK) {
         status = prn__stage_finish(folder, stage->key, x->plan->model, &x->state, description, error);

@@ -805,7 +805,8 @@ prn_status prn__plan_create(const prn__recipe *recipe, prn__registry *registry, 
     }
     if ((status = prn__model_create(&recipe->model, recipe->decay_rule, &plan->model, error)) != PRN_OK ||
         (status = check_evaluations(&p, error)) != PRN_OK || (status = count_macs(&p, error)) != PRN_OK ||
-        (status = make_time_line(&p, error)) != PRN_OK || (status = prn__key_common(recipe, plan->manifest, registry, p.common, error)) != PRN_OK ||
+        (status = make_time_line(&p, error)) != PRN_OK ||
+        (status = prn__key_common(PRN__ENGINE_NUMERICS, recipe, plan->manifest, registry, p.common, error)) != PRN_OK ||
         (status = open_strategies(&p, error)) != PRN_OK) {
         goto done;
     }

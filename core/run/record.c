@@ -10,6 +10,7 @@
 
 #include "base/hash.h"
 #include "run/schedule.h"
+#include "run/stage_key.h"
 
 /* Recipes and paths may hold any bytes; JSON may not. */
 static json_t *text_of(const char *text)
@@ -250,6 +251,7 @@ char *prn__record_environment(const prn__plan *plan, prn__registry *registry, co
     }
     const prn_host *host = prn__registry_host(registry);
     (void)json_object_set_new(object, "perennial", json_string(PRN_RELEASE));
+    (void)json_object_set_new(object, "engine", json_string(PRN__ENGINE_NUMERICS));
     if (uname(&system) == 0) {
         (void)json_object_set_new(object, "system", json_pack("{s:s, s:s, s:s}", "name", system.sysname, "release", system.release, "machine", system.machine));
     }

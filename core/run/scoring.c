@@ -32,12 +32,18 @@ static int is_wanted(const prn__recipe *recipe, const char *name)
     return 0;
 }
 
-static prn_status set_data_digest(prn__execution *x, const prn__scored_set *scored, char digest[33], prn_error *error)
+prn_status prn__set_digest(prn__execution *x, uint32_t time_step, const prn__evaluation_set *set, char digest[33], prn_error *error)
 {
     const prn__manifest *manifest = x->plan->manifest;
-    const prn__shard_list *list = &scored->set->shards;
-    const char *step = manifest->steps[scored->time_step - 1].name;
+    const prn__shard_list *list = &set->shards;
+    const char *step = manifest->steps[time_step - 1].name;
     prn__dataset *dataset = NULL;
+    for (const prn__known_set *known = x->known_sets; known != NULL; known = known->next) {
+        if (known->set == set) {
+            memcpy(digest, known->digest, 33);
+            return PRN_OK;
+        }
+    }
     prn_status status = prn__dataset_open(manifest, &list, 1, x->cache, &dataset, error);
     if (status == PRN_OK && (status = prn__data_complete(dataset, error)) == PRN_OK) {
         status = prn__dataset_digest(dataset, digest, error);
@@ -46,12 +52,20 @@ static prn_status set_data_digest(prn__execution *x, const prn__scored_set *scor
         prn__dataset_close(dataset);
     }
     if (status != PRN_OK) {
-        return prn_error_context(error, status, "%s: evaluation set '%s' of step '%s'", manifest->path, scored->set->name, step);
+        return prn_error_context(error, status, "%s: evaluation set '%s' of step '%s'", manifest->path, set->name, step);
     }
     if (list->checksum != NULL && strcasecmp(list->checksum, digest) != 0) {
         return prn_error_set(error, PRN_CORRUPT, "%s: evaluation set '%s' of step '%s' states the checksum %s, and its shards have %s: they were changed or"
-                             " damaged; get them again, or correct the manifest", manifest->path, scored->set->name, step, list->checksum, digest);
+                             " damaged; get them again, or correct the manifest", manifest->path, set->name, step, list->checksum, digest);
     }
+    prn__known_set *known = prn__arena_alloc(&x->memory, sizeof *known);
+    if (known == NULL) {
+        return no_memory(error);
+    }
+    known->set = set;
+    memcpy(known->digest, digest, 33);
+    known->next = x->known_sets;
+    x->known_sets = known;
     return PRN_OK;
 }
 
@@ -59,7 +73,7 @@ static prn_status set_key(prn__execution *x, prn__scored_set *scored, prn_error 
 {
     const prn__manifest *manifest = x->plan->manifest;
     char digest[33], number[24];
-    prn_status status = set_data_digest(x, scored, digest, error);
+    prn_status status = prn__set_digest(x, scored->time_step, scored->set, digest, error);
     if (status != PRN_OK) {
         return status;
     }
@@ -196,6 +210,11 @@ prn_status prn__set_score(prn__execution *x, const float *weights, uint32_t time
     return status;
 }
 
+static prn_status stopped(const char *label, prn_error *error)
+{
+    return prn_error_set(error, PRN_INTERRUPTED, "stopped while scoring %s; the same command goes on from there", label);
+}
+
 prn_status prn__stage_score(prn__execution *x, int32_t index, prn_error *error)
 {
     const prn__stage *stage = &x->plan->stages[index];
@@ -222,14 +241,15 @@ prn_status prn__stage_score(prn__execution *x, int32_t index, prn_error *error)
             continue;
         }
         if (prn__execution_stop(x)) {
-            return prn_error_set(error, PRN_INTERRUPTED, "stopped while scoring %s; the same command goes on from there", label);
+            return stopped(label, error);
         }
         const char *step = x->plan->manifest->steps[scored->time_step - 1].name;
         (void)snprintf(where, sizeof where, "%s of %s, %s", scored->set->name, step, label);
         double begin = prn__now_s();
         status = prn__evaluate_set(x->embedder, &x->recipe->model, &x->device, &config, scored->set, &scores, error);
         if (status != PRN_OK) {
-            return prn_error_context(error, status, "scoring '%s' of step '%s' for %s", scored->set->name, step, label);
+            return status == PRN_INTERRUPTED ? stopped(label, error)
+                                             : prn_error_context(error, status, "scoring '%s' of step '%s' for %s", scored->set->name, step, label);
         }
         double seconds = prn__now_s() - begin;
         if ((status = prn__ledger_scores(x->ledger, stage->key, scored->key, &scores, seconds, error)) != PRN_OK) {

@@ -10,6 +10,7 @@
 
 #include "base/log.h"
 #include "ledger/claims.h"
+#include "run/stage_note.h"
 
 enum { FIRST_WAIT_MS = 20, LAST_WAIT_MS = 500 };
 

@@ -296,9 +296,10 @@ prn_status prn__checkpoint_load(const char *folder, const char *identity, prn__s
         if (status == PRN_OK && state->step != step) {
             status = prn_error_set(&problem, PRN_CORRUPT, "%s: holds step %" PRId64, path, state->step);
         }
+        const int is_usable_later = status == PRN_NO_MEMORY || status == PRN_CONFLICT || status == PRN_IO; /* lack of memory or rights, not damage */
         if (status == PRN_OK) {
             *found = 1;
-        } else if (status != PRN_NO_MEMORY && status != PRN_CONFLICT) {
+        } else if (!is_usable_later) {
             prn__log(PRN_LOG_WARNING, "a checkpoint cannot be used and is left aside, going on from the one before: %s", problem.message);
             (void)snprintf(aside, strlen(path) + 16, "%s.damaged", path);
             (void)rename(path, aside);
@@ -308,8 +309,10 @@ prn_status prn__checkpoint_load(const char *folder, const char *identity, prn__s
         if (*found) {
             return PRN_OK;
         }
-        if (status == PRN_NO_MEMORY || status == PRN_CONFLICT) {
-            return prn_error_set(error, status, "%s", problem.message);
+        if (is_usable_later) {
+            return status == PRN_IO ? prn_error_set(error, status, "%s; where it cannot be made readable, remove it: the checkpoint before it is taken then",
+                                                    problem.message)
+                                    : prn_error_set(error, status, "%s", problem.message);
         }
     }
     return PRN_OK;

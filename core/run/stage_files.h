@@ -37,7 +37,8 @@ int prn__stage_is_done(const char *workspace, const char *key);
 prn_status prn__checkpoint_save(const char *folder, const char *identity, const prn__stage_state *state, prn_error *error);
 /* The latest checkpoint that is whole and has this identity, as it was saved: into weights, m and v, or into wide; `found` 0 when there is
  * none. Damaged ones and those of other stages are logged, moved aside as checkpoint-<step>.safetensors.damaged, and the one before is
- * taken. One of this stage (what comes before the dot) with other data stays, and is PRN_CONFLICT. */
+ * taken. One of this stage (what comes before the dot) with other data stays, and is PRN_CONFLICT; so does one that cannot be read for lack of rights
+ * or memory, which is PRN_IO or PRN_NO_MEMORY. */
 prn_status prn__checkpoint_load(const char *folder, const char *identity, prn__stage_state *state, int *found, prn_error *error);
 
 /* Writes the model folder, optimizer.safetensors and, last, stage.json (`description`), then removes the checkpoints. */

@@ -167,7 +167,8 @@ static prn_status hash_backend(const prn__recipe *r, prn__registry *registry, pr
     return status;
 }
 
-prn_status prn__key_common(const prn__recipe *r, const prn__manifest *manifest, prn__registry *registry, char digest[33], prn_error *error)
+prn_status prn__key_common(const char *engine, const prn__recipe *r, const prn__manifest *manifest, prn__registry *registry, char digest[33],
+                           prn_error *error)
 {
     prn__hasher *hasher = prn__hasher_create();
     if (hasher == NULL) {
@@ -175,6 +176,7 @@ prn_status prn__key_common(const prn__recipe *r, const prn__manifest *manifest, 
     }
     prn_status status;
     prn__hasher_field(hasher, "format", STAGE_FORMAT);
+    prn__hasher_field(hasher, "engine", engine);
     hash_model(hasher, &r->model);
     field_integer(hasher, "seed", (int64_t)r->seed);
     field_integer(hasher, "batch", r->batch);

@@ -5,7 +5,6 @@
  * metrics of steps that are done again, and those are forgotten; the other way round, metrics would be lost.
  */
 #include <inttypes.h>
-#include <jansson.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,9 +16,10 @@
 #include "base/pool.h"
 #include "run/hooks.h"
 #include "run/stage_data.h"
+#include "run/stage_note.h"
 
 enum { METRIC_BUFFER = 256 };
-static const double FLUSH_EVERY_S = 2.0;
+static const double FLUSH_EVERY_S = 2.0, RATE_OVER_S = 20.0;
 
 typedef struct training {
     prn__execution *x;
@@ -198,18 +198,16 @@ static prn_status save_checkpoint(training *t, prn_error *error)
 }
 
 /* stage.json: what the finished folder holds and what made it. Caller frees with prn__free. */
-static char *describe(const training *t)
+static char *describe(const training *t, prn_error *error)
 {
-    const prn__execution *x = t->x;
+    prn__execution *x = t->x;
     const prn__stage *stage = t->stage;
     char digest[33];
-    json_t *data = json_array();
-    prn__digest_format(prn__hash_bytes(x->state.weights, (size_t)x->state.flat_elements * sizeof(float)), digest);
-    for (uint32_t i = 0; i < stage->source_count; i++) {
-        uint32_t step = stage->sources[i].time_step;
-        (void)json_array_append_new(data, json_pack("{s:i, s:s, s:I, s:f}", "time_step", (int)step, "digest", x->data_digests[step - 1], "max_samples",
-                                                    (json_int_t)stage->sources[i].max_samples, "weight", stage->sources[i].weight));
+    json_t *data = prn__stage_note_data(x, stage, error);
+    if (data == NULL) {
+        return NULL;
     }
+    prn__digest_format(prn__hash_bytes(x->state.weights, (size_t)x->state.flat_elements * sizeof(float)), digest);
     json_t *object = json_pack("{s:s, s:s, s:s, s:s?, s:s?, s:i, s:I, s:I, s:s, s:f, s:o}", "format", "perennial-stage/1", "perennial", PRN_RELEASE,
                                "key", stage->key, "parent", stage->parent >= 0 ? x->plan->stages[stage->parent].key : NULL, "parent_weights",
                                stage->parent >= 0 ? t->parent_weights : NULL, "time_step",
@@ -223,6 +221,9 @@ static char *describe(const training *t)
     char *copy = prn__strdup(text);
     free(text); /* jansson's own allocator */
     json_decref(object);
+    if (copy == NULL) {
+        (void)no_memory(error);
+    }
     return copy;
 }
 
@@ -230,9 +231,9 @@ static prn_status finish(training *t, prn_error *error)
 {
     prn__execution *x = t->x;
     prn_status status = take_state(t, error);
-    char *description = status == PRN_OK ? describe(t) : NULL;
-    if (status == PRN_OK && description == NULL) {
-        status = no_memory(error);
+    char *description = NULL;
+    if (status == PRN_OK && (description = describe(t, error)) == NULL) {
+        status = (prn_status)error->status;
     }
     if (status == PRN_OK) {
         status = flush(t, 1, "partial", error);
@@ -251,36 +252,10 @@ static prn_status finish(training *t, prn_error *error)
     return status;
 }
 
-prn_status prn__stage_note(prn__execution *x, const prn__stage *stage, const char *field, char target[33], prn_error *error)
-{
-    const char *folder = prn__execution_folder(x, stage);
-    char *file = folder != NULL ? prn__path_join(folder, "stage.json") : NULL, *text = NULL;
-    size_t bytes = 0;
-    target[0] = '\0';
-    if (file == NULL) {
-        return no_memory(error);
-    }
-    prn_status status = prn__file_read(file, 1 << 20, &text, &bytes, error);
-    if (status == PRN_OK) {
-        json_t *object = json_loadb(text, bytes, 0, NULL);
-        const char *value = json_string_value(json_object_get(object, field));
-        if (value != NULL && strlen(value) == 32) {
-            memcpy(target, value, 33);
-        } else {
-            status = prn_error_set(error, PRN_CORRUPT, "%s: is damaged (no `%s`); remove the folder to train the stage again", file, field);
-        }
-        json_decref(object);
-    }
-    prn__free(text);
-    prn__free(file);
-    return status;
-}
-
 prn_status prn__finished_load(prn__execution *x, int32_t index, int optimizer, prn_error *error)
 {
     const prn__stage *stage = &x->plan->stages[index];
     const char *folder = prn__execution_folder(x, stage);
-    char stated[33], digest[33];
     if (folder == NULL) {
         return no_memory(error);
     }
@@ -291,14 +266,7 @@ prn_status prn__finished_load(prn__execution *x, int32_t index, int optimizer, p
                                    " --optimizer` takes it); remove the folder %s to train the stage again, to the same bytes", folder);
     }
     if (status == PRN_OK) {
-        status = prn__stage_note(x, stage, "weights_digest", stated, error);
-    }
-    if (status == PRN_OK) {
-        prn__digest_format(prn__hash_bytes(x->state.weights, (size_t)x->state.flat_elements * sizeof(float)), digest);
-        if (strcmp(stated, digest) != 0) {
-            status = prn_error_set(error, PRN_CORRUPT, "%s: the weights are not those that were saved there; remove the folder to train the stage again",
-                                   folder);
-        }
+        status = prn__check_weights(x, stage, x->state.weights, error);
     }
     if (status == PRN_OK) {
         x->loaded_stage = index;
@@ -312,7 +280,10 @@ static void note_progress(training *t, const prn__step_result *result, double ra
 {
     prn__execution *x = t->x;
     double waited = step_s > 0 ? wait_s / step_s : 0;
-    x->step_seconds = x->step_seconds > 0 ? 0.9 * x->step_seconds + 0.1 * step_s : step_s;
+    const double keeps = exp(-step_s / RATE_OVER_S); /* by time, not by steps: one that was held up must not make the time left jump */
+    x->recent_steps = keeps * x->recent_steps + 1;
+    x->recent_seconds = keeps * x->recent_seconds + step_s;
+    x->step_seconds = x->recent_seconds / x->recent_steps;
     double remaining = (double)x->samples_left / (double)x->recipe->batch * x->step_seconds;
     if (x->evaluations_done > 0) {
         remaining += x->evaluation_seconds / (double)x->evaluations_done * (double)x->evaluations_left;
@@ -353,7 +324,7 @@ static prn_status one_step(training *t, prn_error *error)
         status = prn__trainer_step_with(x->trainer, batch, memory, rate, &result, error);
     }
     if (status != PRN_OK) {
-        if (prn__hooks_has_named(t->hooks)) {
+        if (status == PRN_INTERRUPTED || prn__hooks_has_named(t->hooks)) {
             return status;
         }
         if (status == PRN_NUMERIC) {
@@ -386,6 +357,16 @@ static int is_save_due(const training *t)
            (r->save_every_s > 0 && prn__now_s() - t->last_save >= r->save_every_s);
 }
 
+/* Saves what this attempt has added, all of whose updates are whole. */
+static prn_status save_and_stop(training *t, prn_error *error)
+{
+    const prn__stage_state *state = &t->x->state;
+    prn_status status = state->step > t->first_step ? save_checkpoint(t, error) : PRN_OK;
+    return status != PRN_OK ? status
+                            : prn_error_set(error, PRN_INTERRUPTED, "stopped at update %" PRId64 " of %" PRId64 " of %s; the same command goes on from there",
+                                            state->step, t->stage->steps, t->label);
+}
+
 static prn_status loop(training *t, prn_error *error)
 {
     prn__execution *x = t->x;
@@ -393,14 +374,12 @@ static prn_status loop(training *t, prn_error *error)
     t->last_flush = t->last_save = prn__now_s();
     while (status == PRN_OK && x->state.step < t->stage->steps) {
         if (prn__execution_stop(x)) {
-            if (x->state.step > t->first_step) {
-                status = save_checkpoint(t, error);
-            }
-            return status != PRN_OK ? status
-                                    : prn_error_set(error, PRN_INTERRUPTED, "stopped at update %" PRId64 " of %" PRId64 " of %s; the same command goes on"
-                                                    " from there", x->state.step, t->stage->steps, t->label);
+            return save_and_stop(t, error);
         }
         status = one_step(t, error);
+        if (status == PRN_INTERRUPTED) { /* in the midst of an update, which was not made */
+            return save_and_stop(t, error);
+        }
         if (status == PRN_OK && is_save_due(t)) {
             status = save_checkpoint(t, error);
         } else if (status == PRN_OK && (t->metric_count == METRIC_BUFFER || prn__now_s() - t->last_flush > FLUSH_EVERY_S)) {

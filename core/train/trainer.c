@@ -22,6 +22,7 @@
 #include <string.h>
 
 #include "base/memory.h"
+#include "base/stop.h"
 
 /* Elements of one tile of the similarity matrix when the caller does not choose: 16 MiB of fp32. */
 static const int64_t TILE_ELEMENTS = 4 << 20;
@@ -245,6 +246,14 @@ static prn_status loss_run(prn__trainer *t, prn__compiled *loss, int64_t n, int6
     return status;
 }
 
+/* Between micro-batches: large batches take minutes on a small machine. Nothing of the update has been made yet: with several micro-batches the
+ * weights change only when the whole gradient is there. */
+static prn_status check_stop(const prn__trainer *t, prn_error *error)
+{
+    return t->is_split && prn__stop_asked() ? prn_error_set(error, PRN_INTERRUPTED, "stopped in update %lld, which is not made", (long long)t->updates + 1)
+                                            : PRN_OK;
+}
+
 /* Both towers forward, and the loss with the gradients by the embeddings; the loss itself is still on the device, in `tiles` parts. */
 static prn_status forward(prn__trainer *t, const prn__batch *batch, prn__compiled *loss, int64_t *tiles, prn_error *error)
 {
@@ -264,7 +273,9 @@ static prn_status forward(prn__trainer *t, const prn__batch *batch, prn__compile
     for (int side = 0; side < 2; side++) {
         prn__compiled *tower = t->is_split ? embed[side] : training[side];
         for (int64_t first = 0; first < n; first += t->micro) {
-            status = prn__tower_fill(t, batch, side, first, n - first < t->micro ? n - first : t->micro, tower, error);
+            if ((status = check_stop(t, error)) == PRN_OK) {
+                status = prn__tower_fill(t, batch, side, first, n - first < t->micro ? n - first : t->micro, tower, error);
+            }
             if (status == PRN_OK) {
                 status = prn__compiled_run(tower, "forward", error);
             }
@@ -289,7 +300,7 @@ static prn_status backward(prn__trainer *t, const prn__batch *batch, prn_error *
     prn_status status = PRN_OK;
     for (int side = 0; side < 2 && status == PRN_OK; side++) {
         for (int64_t first = 0; first < n && status == PRN_OK; first += t->micro) {
-            if (t->is_split) {
+            if (t->is_split && (status = check_stop(t, error)) == PRN_OK) {
                 status = prn__tower_fill(t, batch, side, first, n - first < t->micro ? n - first : t->micro, training[side], error);
                 if (status == PRN_OK) {
                     status = prn__compiled_run(training[side], "forward", error);

@@ -1,6 +1,7 @@
 /* Shards as one indexed data set: the index's life, captions and classes, what is lost and how it is counted. */
 #include "data_helpers.h"
 
+#include "base/stop.h"
 #include "data/dataset.h"
 
 static prn__dataset *open_paths(const char *pattern, const char *cache)
@@ -512,6 +513,38 @@ static void test_many_shards(void **state)
     assert_int_equal(prn__alloc_live(), 0);
 }
 
+static int yes(void *asked)
+{
+    (*(int *)asked)++;
+    return 1;
+}
+
+/* A stop is heard after an index was built, which takes long, and not where indexes are there. What was built stays. */
+static void test_a_stop_while_indexing(void **state)
+{
+    const char *pattern = in_folder("stop.tar");
+    int asked = 0;
+    prn__dataset *d = NULL;
+    prn_error error = PRN_ERROR_INIT;
+    (void)state;
+    test_shard(pattern, 0, 3, 8);
+    const int64_t before = prn__alloc_live();
+    prn__stop_set(yes, &asked);
+    const prn_status stopped = prn__dataset_open_paths(&pattern, 1, NULL, &d, &error);
+    const int64_t after = prn__alloc_live();
+    const ino_t index = inode_of(in_folder("stop.tar.index"));
+    const prn_status again = stopped == PRN_INTERRUPTED ? prn__dataset_open_paths(&pattern, 1, NULL, &d, &error) : PRN_OK;
+    prn__stop_set(NULL, NULL);
+    assert_int_equal(stopped, PRN_INTERRUPTED);
+    assert_int_equal(after, before);
+    assert_true(index != 0);
+    assert_int_equal(again, PRN_OK);
+    assert_int_equal(asked, 1);
+    assert_int_equal(prn__dataset_samples(d), 3);
+    assert_true(inode_of(in_folder("stop.tar.index")) == index);
+    prn__dataset_close(d);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -519,6 +552,7 @@ int main(void)
         cmocka_unit_test(test_index_elsewhere),     cmocka_unit_test(test_unwritable_folder), cmocka_unit_test(test_brace_ranges),
         cmocka_unit_test(test_parts),               cmocka_unit_test(test_losses_by_reason),  cmocka_unit_test(test_missing_shards),
         cmocka_unit_test(test_stated_counts),       cmocka_unit_test(test_digest),            cmocka_unit_test(test_many_shards),
+        cmocka_unit_test(test_a_stop_while_indexing),
     };
     return cmocka_run_group_tests(tests, make_folder, remove_folder);
 }

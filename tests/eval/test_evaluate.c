@@ -5,6 +5,7 @@
 
 #include <unistd.h>
 
+#include "base/stop.h"
 #include "data/tokenizer.h"
 #include "data_support.h"
 #include "model/embedder.h"
@@ -324,11 +325,39 @@ static void test_diverged(void **state)
     prn__free(broken);
 }
 
+static int yes_after(void *left)
+{
+    return (*(int *)left)-- <= 0;
+}
+
+/* A stop is heard between batches and between classes, and leaves nothing behind. */
+static void test_stops(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *set;
+        int asked; /* four times by three batches and their end; then once for each of three classes; indexes are there */
+    } cases[] = {{"retrieval", 0}, {"retrieval", 2}, {"class", 3}, {"class", 5}};
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        prn__scores scores;
+        prn_error error = PRN_ERROR_INIT;
+        int left = cases[i].asked;
+        const int64_t before = prn__alloc_live();
+        prn__stop_set(yes_after, &left);
+        const prn_status status = evaluate("stream.yaml", cases[i].set, 5, 2, NULL, 0, 1, &scores, &error);
+        prn__stop_set(NULL, NULL);
+        assert_int_equal(status, PRN_INTERRUPTED);
+        assert_non_null(strstr(error.message, cases[i].set));
+        assert_int_equal(left, -1); /* the first yes ended it */
+        assert_int_equal(prn__alloc_live(), before);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_retrieval), cmocka_unit_test(test_classification), cmocka_unit_test(test_damage),
-        cmocka_unit_test(test_refusals),  cmocka_unit_test(test_diverged),
+        cmocka_unit_test(test_refusals),  cmocka_unit_test(test_diverged), cmocka_unit_test(test_stops),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }

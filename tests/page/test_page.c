@@ -258,6 +258,8 @@ static void a_time_step_of_several_stages_is_one_line(void **state)
     assert_string_equal(line->stages[0].key, "trunk");
     assert_string_equal(line->stages[1].key, "branch");
     assert_string_equal(line->stages[2].key, "key-1");
+    assert_int_equal(part->results->run.stage_count, 4); /* the scored ones and what they stand on, as a plan counts */
+    assert_int_equal(part->results->run.stages_done, 4);
     const prn__curve *curve = &part->curves[0];
     assert_int_equal(curve->count, 10);
     assert_int_equal(curve->starts[1], 10);

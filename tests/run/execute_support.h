@@ -42,7 +42,7 @@ static inline void watch_progress(void *context, const prn__progress *progress)
         w->evaluated++;
         w->bad += progress->step < 1 || progress->step > progress->steps || !isfinite(progress->remaining_s) || progress->remaining_s < 0;
     } else {
-        w->bad += strcmp(progress->phase, "index") != 0;
+        w->bad += strcmp(progress->phase, "index") != 0 && strcmp(progress->phase, "finish") != 0;
     }
 }
 

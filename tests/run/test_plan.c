@@ -4,6 +4,7 @@
 #include <math.h>
 
 #include "base/hash.h"
+#include "run/stage_key.h"
 
 static int setup(void **state)
 {
@@ -172,6 +173,32 @@ static void test_learning_rates(void **state)
     r.schedule.kind = PRN__SCHEDULE_CONSTANT;
     plan = make(g, &r);
     assert_true(plan->stages[0].rates[0] == 1.0f && plan->stages[0].rates[5] == 2.0f && plan->stages[1].rates[0] == 2.0f);
+    prn__plan_destroy(plan);
+    prn__arena_fini(&memory);
+}
+
+/* The engine's arithmetic: another version of it, other stages. */
+static void test_a_key_holds_the_engine(void **state)
+{
+    ground *g = *state;
+    prn__arena memory;
+    prn__recipe r;
+    char now[33], again[33], later[33];
+    prn__arena_init(&memory, 256);
+    recipe_init(&r, &memory, g, "w");
+    prn__plan *plan = make(g, &r);
+    MUST(prn__key_common(PRN__ENGINE_NUMERICS, &r, plan->manifest, g->registry, now, error_));
+    MUST(prn__key_common(PRN__ENGINE_NUMERICS, &r, plan->manifest, g->registry, again, error_));
+    MUST(prn__key_common(PRN__ENGINE_NUMERICS "+", &r, plan->manifest, g->registry, later, error_));
+    assert_string_equal(now, again);
+    assert_string_not_equal(now, later);
+    /* and the plan's keys are made from the one of now */
+    prn__stage first = plan->stages[0];
+    char key[33];
+    MUST(prn__key_stage(now, plan, &first, first.rates, key, error_));
+    assert_string_equal(key, first.key);
+    MUST(prn__key_stage(later, plan, &first, first.rates, key, error_));
+    assert_string_not_equal(key, first.key);
     prn__plan_destroy(plan);
     prn__arena_fini(&memory);
 }
@@ -454,6 +481,7 @@ int main(void)
         cmocka_unit_test(test_three_strategies_share_their_first_stage),
         cmocka_unit_test(test_published_costs),
         cmocka_unit_test(test_learning_rates),
+        cmocka_unit_test(test_a_key_holds_the_engine),
         cmocka_unit_test(test_what_a_key_depends_on),
         cmocka_unit_test(test_what_a_key_depends_on_in_the_data),
         cmocka_unit_test(test_costs_by_hand),

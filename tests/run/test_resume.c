@@ -98,6 +98,46 @@ static void test_stopped_at_every_question(void **state)
     assert_int_equal(interrupted, s->questions);
 }
 
+typedef struct midst {
+    int64_t asked, yes_at;
+} midst;
+
+static int midst_leave(void *context)
+{
+    midst *m = context;
+    return m->asked++ == m->yes_at;
+}
+
+/* In the midst of a set or of an update of several micro-batches. */
+static void test_left_in_the_midst(void **state)
+{
+    scene *s = *state;
+    prn__recipe whole = in_workspace(s, "midst-whole"), r = in_workspace(s, "midst");
+    prn__plan *plan = NULL;
+    midst all = {.yes_at = -1};
+    whole.strategy_count = r.strategy_count = 1;
+    whole.micro_batch = r.micro_batch = 3;
+    prn__run_options options = {.should_leave = midst_leave, .stop_context = &all};
+    MUST(prn__plan_create(&whole, s->g.registry, &plan, error_));
+    MUST(prn__run_execute(plan, s->g.registry, &options, error_));
+    prn__plan_destroy(plan);
+    assert_true(all.asked > 100);
+    for (int64_t n = 0; n < all.asked; n += 1 + all.asked / 12) {
+        prn_error error = PRN_ERROR_INIT;
+        midst m = {.yes_at = n};
+        options.stop_context = &m;
+        MUST(prn__plan_create(&r, s->g.registry, &plan, error_));
+        assert_int_equal(prn__run_execute(plan, s->g.registry, &options, &error), PRN_INTERRUPTED);
+        prn__plan_destroy(plan);
+        assert_message(&error, "the same command goes on");
+        assert_int_equal(m.asked, n + 1);
+        (void)complete(&s->g, &r);
+        assert_same_outcome(&s->g, &r, whole.workspace, r.workspace);
+        drop(s, "midst");
+    }
+    drop(s, "midst-whole");
+}
+
 static void test_stopped_after_every_step(void **state)
 {
     scene *s = *state;
@@ -434,6 +474,33 @@ static void test_damaged_checkpoints_are_left_aside(void **state)
     }
 }
 
+/* What cannot be read for another reason than damage is not given up: here a link that leads nowhere stands for lack of rights, which root does not
+ * know. */
+static void test_checkpoints_that_cannot_be_read_are_kept(void **state)
+{
+    scene *s = *state;
+    prn_error error = PRN_ERROR_INIT;
+    char key[33];
+    prn__recipe r;
+    key_at(s, 0, key);
+    leave_checkpoints(s, &r, "unreadable", 3);
+    char *last = checkpoint(s, &r, key, 3), *aside = prn__arena_printf(&s->memory, "%s/aside", r.workspace);
+    assert_int_equal(rename(last, aside), 0);
+    assert_int_equal(symlink(last, last), 0);
+    watch w = {.stop_at = -1};
+    assert_int_equal(execute(&s->g, &r, &w, &error), PRN_IO);
+    assert_message(&error, last);
+    assert_message(&error, "remove it");
+    assert_int_equal(w.trained, 0);
+    assert_int_equal(count_files(stage_file(&s->memory, r.workspace, key, ""), ".damaged"), 0);
+    assert_int_equal(unlink(last), 0);
+    assert_int_equal(rename(aside, last), 0);
+    w = complete(&s->g, &r);
+    assert_int_equal(w.trained, ask(s->recipe.workspace, "SELECT count(*) FROM step_metrics") - 3);
+    assert_same_outcome(&s->g, &r, s->recipe.workspace, r.workspace);
+    drop(s, "unreadable");
+}
+
 /* The run ends with that message, and leaves the checkpoints of its first stages as they are. */
 static void refuse(scene *s, const prn__recipe *r, prn_status status, const char *word)
 {
@@ -591,6 +658,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_stopped_at_every_question),
+        cmocka_unit_test(test_left_in_the_midst),
         cmocka_unit_test(test_stopped_after_every_step),
         cmocka_unit_test(test_the_reference_backend_resumes_exactly),
         cmocka_unit_test(test_losses_are_counted_once),
@@ -598,6 +666,7 @@ int main(void)
         cmocka_unit_test(test_killed_at_any_instant),
         cmocka_unit_test(test_allocations_that_fail),
         cmocka_unit_test(test_damaged_checkpoints_are_left_aside),
+        cmocka_unit_test(test_checkpoints_that_cannot_be_read_are_kept),
         cmocka_unit_test(test_checkpoints_of_another_stage_or_other_data_are_not_used),
         cmocka_unit_test(test_damaged_finished_stages_are_refused),
         cmocka_unit_test(test_files_that_cannot_grow),

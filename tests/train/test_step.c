@@ -1,6 +1,7 @@
 /* tests/train/test_step.c: the optimizer step: micro-batches, tiles, threads, checkpointing, clipping, refusals, state. */
 #include "model/test_support.h"
 
+#include "base/stop.h"
 #include "train/trainer.h"
 
 enum { BATCH = 13 };
@@ -408,6 +409,47 @@ static void test_learns(void **state)
     prn__trainer_destroy(trainer);
 }
 
+static int yes_after(void *left)
+{
+    return (*(int *)left)-- <= 0;
+}
+
+/* Between micro-batches a step may be left: it was not made, and the same step afterwards gives the bytes of one that nothing disturbed. */
+static void test_stops(void **state)
+{
+    const fixture *f = *state;
+    const size_t n = (size_t)f->model->flat_elements;
+    prn__trainer_config config = base_config();
+    prn__step_result result;
+    float *want = prn__alloc_array(n, sizeof *want), *got = prn__alloc_array(n, sizeof *got);
+    int64_t updates, stopped = 0;
+    config.micro_batch = 5;
+    config.optimizer.clip_norm = 1;
+    prn__trainer *trainer = trainer_make(f, &f->cpu.device, &config);
+    OK(prn__trainer_step(trainer, &f->batch, 1e-3, &result, error));
+    OK(prn__trainer_get_state(trainer, want, NULL, NULL, NULL, error));
+    OK(prn__trainer_set_state(trainer, f->flat, NULL, NULL, 0, error));
+    for (int at = 0;; at++) {
+        prn_error refused = PRN_ERROR_INIT;
+        int left = at;
+        prn__stop_set(yes_after, &left);
+        const prn_status status = prn__trainer_step(trainer, &f->batch, 1e-3, &result, &refused);
+        prn__stop_set(NULL, NULL);
+        OK(prn__trainer_get_state(trainer, got, NULL, NULL, &updates, error));
+        assert_memory_equal(got, status == PRN_OK ? want : f->flat, n * sizeof *got);
+        assert_int_equal(updates, status == PRN_OK);
+        if (status == PRN_OK) {
+            break;
+        }
+        assert_int_equal(status, PRN_INTERRUPTED);
+        stopped++;
+    }
+    assert_int_equal(stopped, 12); /* 3 micro-batches of 2 towers, forward and backward */
+    prn__trainer_destroy(trainer);
+    prn__free(want);
+    prn__free(got);
+}
+
 static void test_no_allocation_in_a_step(void **state)
 {
     const fixture *f = *state;
@@ -521,6 +563,7 @@ int main(void)
         cmocka_unit_test(test_not_finite),
         cmocka_unit_test(test_resume),
         cmocka_unit_test(test_learns),
+        cmocka_unit_test(test_stops),
         cmocka_unit_test(test_no_allocation_in_a_step),
         cmocka_unit_test(test_refusals),
         cmocka_unit_test(test_no_memory),
