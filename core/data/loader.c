@@ -386,7 +386,7 @@ static prn_status open_source(prn__loader *loader, size_t i, prn_error *error)
     const int64_t *samples = prn__dataset_shard_samples(from->dataset);
     s->dataset = from->dataset;
     s->samples = prn__dataset_samples(from->dataset);
-    s->subset_key = prn__rng_u64(loader->config.seed, PRN__RNG_SUBSET, 0, 0);
+    s->subset_key = prn__rng_u64(from->subset_seed, PRN__RNG_SUBSET, 0, 0);
     if (s->samples < 1) {
         return prn_error_set(error, PRN_INVALID, "none of the %lld shards from %s on has a usable sample; look at them with 'perennial data verify'",
                              (long long)shards, prn__dataset_shard_path(s->dataset, 0));

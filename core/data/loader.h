@@ -16,6 +16,7 @@ typedef struct prn__loader_source {
     prn__dataset *dataset;
     double weight;       /* 0 with a single source */
     int64_t max_samples; /* 0: all */
+    uint64_t subset_seed; /* which max_samples: with one seed, fewer of them are a part of more, whatever the loader's own seed */
 } prn__loader_source;
 
 typedef struct prn__loader_config {

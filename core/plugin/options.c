@@ -18,9 +18,16 @@ static prn_status wants(const char *component, const prn_option *option, const c
     return prn_error_set(error, PRN_INVALID, "%s: option '%s' is '%s', but must be %s (%s)", component, option->name, text, what, option->help);
 }
 
+/* 16777216 as it is, and not as 1.67772e+07. */
+static const char *bound(double value, char *text, size_t bytes)
+{
+    (void)snprintf(text, bytes, value == floor(value) && fabs(value) < 1e9 ? "%.0f" : "%g", value);
+    return text;
+}
+
 static prn_status parse_number(const char *component, const prn_option *option, const char *text, double *number, prn_error *error)
 {
-    char *end, what[120];
+    char *end, what[120], low[32], high[32];
     errno = 0;
     double value = strtod(text, &end);
     while (*end == ' ') {
@@ -30,7 +37,7 @@ static prn_status parse_number(const char *component, const prn_option *option, 
         return wants(component, option, text, "a number", error);
     }
     if (value < option->minimum || value > option->maximum) {
-        (void)snprintf(what, sizeof what, "between %g and %g%s%s", option->minimum, option->maximum,
+        (void)snprintf(what, sizeof what, "between %s and %s%s%s", bound(option->minimum, low, sizeof low), bound(option->maximum, high, sizeof high),
                        option->unit != NULL && option->unit[0] != '\0' ? " " : "", option->unit != NULL ? option->unit : "");
         return wants(component, option, text, what, error);
     }

@@ -29,6 +29,7 @@ static const prn_option recipe_fields[] = {
     TABLE("optimizer", "", "p.adamw { ... }"),
     TABLE("schedule", NULL, "p.cosine { ... }, another named schedule, or function(step, total, time_step)"),
     TABLE("strategies", NULL, "the strategies to compare, in a list"),
+    SWITCH("keep_optimizer", "false", "true: a time step that goes on from earlier weights goes on with their optimizer state, too"),
     CHOICE("transform", "train", "train|eval", "train: random crops; eval: the evaluation transform, no randomness"),
     LIST("scale", "0.9,1", 0.01, 1, "the share of an image's area that a random crop keeps, lowest and highest"),
     SWITCH("shuffle", "true", "false: samples in the order of the shards"),

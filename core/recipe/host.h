@@ -37,7 +37,7 @@ typedef struct prn__recipe_host {
     size_t memory_used, memory_limit; /* bytes of the Lua state */
     int64_t instructions_left, instruction_limit;
     int64_t call_instructions; /* of the protected call that runs */
-    double deadline_s;        /* monotonic; 0 for none */
+    double deadline_s;        /* prn__sandbox_clock_s; 0 for none */
     int lines_printed;
     int schedule_ref;         /* LUA_NOREF when the schedule is no function */
     int has_strategies;       /* of the recipe's own: their functions are called while it lives */
@@ -56,6 +56,8 @@ prn__recipe_host *prn__recipe_host_of(lua_State *L);
 
 /* A state with a limited allocator and nothing in it; NULL when out of memory. */
 lua_State *prn__sandbox_open(prn__recipe_host *host);
+/* What the limit on time is counted in: the calling thread's own work. A machine that is busy with other things fails no recipe. [any] */
+double prn__sandbox_clock_s(void);
 /* Libraries on the allow-list, and `require`. Raises. */
 void prn__sandbox_libraries(lua_State *L);
 /* Raises when the instructions or the time are used up; `level`: of the function that the message names. */

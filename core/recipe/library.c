@@ -176,7 +176,8 @@ static int unknown_name(lua_State *L, const char *what, const char *name, int na
         }
     }
     prn__library_caller(L, &file, &line);
-    prn__raise(L, PRN_NOT_FOUND, file, line, "%s '%.100s'%s; `perennial strategies` lists the strategies, docs/recipes.md the rest", what, name,
+    prn__raise(L, PRN_NOT_FOUND, file, line, "%s '%.100s'%s; `perennial strategies` lists the strategies that are loaded (those built outside perennial need --plugin-path or"
+               " PERENNIAL_PLUGIN_PATH), docs/recipes.md the rest", what, name,
                prn__suggest_text(name, candidates, count, suggestion, sizeof suggestion));
 }
 

@@ -10,6 +10,7 @@
 
 /* Changes when the meaning of a function's arguments or answers changes. */
 static const char FORMAT[] = "perennial-lua-strategy/2";
+static const char OPTIONS[] = "prn.strategy.options"; /* metatable */
 static const char INTERFACE[] = "perennial.lua-strategy/1"; /* of `services`: the definition itself */
 
 const char *const prn__lua_function_names[PRN__LUA_FUNCTION_COUNT] = {"plan", "loss", "memory_loss", "penalty", "gradient", "finish"};
@@ -482,6 +483,24 @@ prn__lua_call *prn__lua_call_now(lua_State *L)
     return call;
 }
 
+/* options.<name> that the strategy does not have: nil would be taken for "not given", and a misspelt name would never be found. */
+static int no_option(lua_State *L)
+{
+    const prn__lua_strategy *strategy = prn__lua_call_now(L)->instance->strategy;
+    enum { NAME_LIMIT = 64 }; /* of those that may be suggested */
+    const char *names[NAME_LIMIT];
+    char hint[160];
+    size_t count = 0;
+    for (; count < strategy->option_count && count < NAME_LIMIT; count++) {
+        names[count] = strategy->options[count].name;
+    }
+    if (lua_type(L, 2) != LUA_TSTRING) {
+        prn__lua_blame(L, PRN_NOT_FOUND, "options are read by name, not by a %s", luaL_typename(L, 2));
+    }
+    prn__lua_blame(L, PRN_NOT_FOUND, "the strategy has no option '%.100s'%s; those it has are in its table `options`, with their defaults", lua_tostring(L, 2),
+                   prn__suggest_text(lua_tostring(L, 2), names, count, hint, sizeof hint));
+}
+
 static void push_options(lua_State *L, const prn__lua_call *call)
 {
     const prn__lua_strategy *strategy = call->instance->strategy;
@@ -513,6 +532,13 @@ static void push_options(lua_State *L, const prn__lua_call *call)
         }
         lua_setfield(L, -2, strategy->options[i].name);
     }
+    if (luaL_newmetatable(L, OPTIONS)) {
+        lua_pushcfunction(L, no_option);
+        lua_setfield(L, -2, "__index");
+        lua_pushboolean(L, 0);
+        lua_setfield(L, -2, "__metatable");
+    }
+    (void)lua_setmetatable(L, -2);
 }
 
 static int run_call(lua_State *L)

@@ -10,7 +10,6 @@
 #include <math.h>
 #include <string.h>
 
-#include "base/pool.h"
 #include "base/text.h"
 
 static const char STAGE[] = "prn.stage", VECTOR[] = "prn.vector";
@@ -321,9 +320,9 @@ static const char *name_at(lua_State *L, int index, const char *what)
 static int load_kept(lua_State *L, prn__lua_call *call, uint32_t after, const char *name, prn_vector *target)
 {
     prn__lua_settle(L, call);
-    const double begin = prn__now_s();
+    const double begin = prn__sandbox_clock_s();
     const prn_status status = call->stage->load_kept(call->stage->self, after, name, target, &call->failure);
-    prn__recipe_host_of(L)->deadline_s += prn__now_s() - begin;
+    prn__recipe_host_of(L)->deadline_s += prn__sandbox_clock_s() - begin;
     if (status == PRN_NOT_FOUND) {
         lua_pushnil(L);
         lua_pushstring(L, call->failure.message);

@@ -5,9 +5,9 @@
  * it may call.
  */
 #include <string.h>
+#include <time.h>
 
 #include "base/file.h"
-#include "base/pool.h"
 #include "recipe/host.h"
 
 enum { HOOK_EVERY = 200, SOURCE_LIMIT = 1 << 20 };
@@ -20,6 +20,13 @@ static const char LOADED[] = "prn.loaded";   /* registry: module name -> value *
 prn__recipe_host *prn__recipe_host_of(lua_State *L)
 {
     return *(prn__recipe_host **)lua_getextraspace(L);
+}
+
+double prn__sandbox_clock_s(void)
+{
+    struct timespec now;
+    (void)clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
+    return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
 }
 
 /* ---- limits -------------------------------------------------------------------------------------------------------------- */
@@ -52,7 +59,7 @@ static void count_hook(lua_State *L, lua_Debug *record);
 void prn__sandbox_check(lua_State *L, int level)
 {
     prn__recipe_host *host = prn__recipe_host_of(L);
-    int late = host->deadline_s > 0 && prn__now_s() > host->deadline_s;
+    int late = host->deadline_s > 0 && prn__sandbox_clock_s() > host->deadline_s;
     if (host->instructions_left <= 0 || late) {
         lua_sethook(L, count_hook, LUA_MASKCOUNT, 1); /* from now on at every instruction: a recipe cannot catch it and go on */
         luaL_where(L, level);
@@ -282,7 +289,7 @@ prn_status prn__sandbox_call(prn__recipe_host *host, lua_CFunction function, voi
     lua_State *L = host->L;
     host->instructions_left = instructions;
     host->call_instructions = instructions;
-    host->deadline_s = prn__now_s() + TIME_LIMIT_S;
+    host->deadline_s = prn__sandbox_clock_s() + TIME_LIMIT_S;
     lua_sethook(L, count_hook, LUA_MASKCOUNT, HOOK_EVERY);
     lua_settop(L, 0);
     lua_pushcfunction(L, function); /* neither of the two allocates */

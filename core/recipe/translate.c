@@ -39,7 +39,8 @@ const char *prn__find_path(const prn__view *view, const char *key, const char *g
         prn__raise(view->L, PRN_NO_MEMORY, NULL, 0, "%s: out of memory", view->host->recipe->path);
     }
     if (found == NULL) {
-        prn__view_bad(view, key, PRN_NOT_FOUND, "`%s`: there is neither %s (from the working folder) nor %s (beside the recipe)", key, given, kept);
+        prn__view_bad(view, key, PRN_NOT_FOUND, "`%s`: there is neither %s (from the working folder) nor %s (beside the recipe)%s", key, given, kept,
+                      strcmp(key, "stream") == 0 ? "; `perennial data build unicode` makes the streams of TiC-Unicode, others are described in README.md" : "");
     }
     return kept;
 }
@@ -735,6 +736,8 @@ static void read_plain(const prn__view *view)
         (void)prn__view_read(view, "checkpointing", &value);
         recipe->checkpointing = value.integer != 0 ? PRN__CHECKPOINT_BLOCKS : PRN__CHECKPOINT_NONE;
     }
+    (void)prn__view_read(view, "keep_optimizer", &value);
+    recipe->keep_optimizer = value.integer != 0;
     (void)prn__view_read(view, "transform", &value);
     recipe->augment = strcmp(value.string, "train") == 0;
     (void)prn__view_read(view, "scale", &value);

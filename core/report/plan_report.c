@@ -123,7 +123,7 @@ static void print_strategies(const prn__plan *plan, prn__text *target)
     for (uint32_t t = 0; t < plan->step_count; t++) {
         prn__table_column(table, plan->manifest->steps[t].name, 'r');
     }
-    static const char *const heads[] = {"all", "with backward", "samples"};
+    static const char *const heads[] = {"all", "in C", "with backward", "samples"};
     for (size_t i = 0; i < sizeof heads / sizeof heads[0]; i++) {
         prn__table_column(table, heads[i], 'r');
     }
@@ -134,6 +134,7 @@ static void print_strategies(const prn__plan *plan, prn__text *target)
             prn__table_si(table, line->step_forward_macs[t]);
         }
         prn__table_si(table, line->forward_macs);
+        prn__table_cell(table, "%.6g", line->budget);
         prn__table_si(table, line->total_macs);
         prn__table_count(table, line->samples);
     }
@@ -180,11 +181,45 @@ static void print_costs(const prn__plan *plan, prn__text *target)
     prn__table_destroy(table);
 }
 
-/* "1993, 1995 (at most 500)": whole ranges are shortened to "1993 .. 2016". */
+static const char *step_name(const prn__plan *plan, uint32_t time_step)
+{
+    return time_step == PRN_SOURCE_REFERENCE ? plan->reference->name : plan->manifest->steps[time_step - 1].name;
+}
+
+/* "1993 .. 2014 (at most 500 each, weight 0.1 each), 2015": neighbours that are drawn from alike are one range. */
+static void put_sources_text(const prn__plan *plan, const prn__plan_source *sources, uint32_t count, prn__text *text)
+{
+    char number[40];
+    for (uint32_t i = 0, n; i < count; i += n) {
+        const prn__plan_source *s = &sources[i];
+        for (n = 1; i + n < count && sources[i + n].time_step == s->time_step + n && sources[i + n].max_samples == s->max_samples &&
+                    sources[i + n].weight == s->weight; n++) {
+        }
+        const int has_note = s->max_samples > 0 || s->weight > 0;
+        n = n == 2 && !has_note ? 1 : n; /* "1993, 1996" is as short */
+        prn__text_printf(text, "%s%s", i > 0 ? ", " : "", step_name(plan, s->time_step));
+        if (n > 1) {
+            prn__text_printf(text, " .. %s", step_name(plan, sources[i + n - 1].time_step));
+        }
+        const char *each = n > 1 ? " each" : "";
+        if (has_note) {
+            prn__text_puts(text, " (");
+        }
+        if (s->max_samples > 0) {
+            prn__text_printf(text, "at most %s%s%s", prn__format_count(s->max_samples, number, sizeof number), each, s->weight > 0 ? ", " : "");
+        }
+        if (s->weight > 0) {
+            prn__text_printf(text, "weight %.4g%s", s->weight, each);
+        }
+        if (has_note) {
+            prn__text_puts(text, ")");
+        }
+    }
+}
+
 static void source_text(const prn__plan *plan, const prn__stage *stage, prn__text *text)
 {
-    const prn__manifest_step *steps = plan->manifest->steps;
-    uint32_t n = stage->source_count;
+    char number[40];
     if ((stage->hooks & PRN_HOOK_FINISH) != 0) {
         prn__text_printf(text, "finishes %s#%d", stage->of_trunk ? "trunk " : "", stage->parent + 1);
         return;
@@ -192,24 +227,10 @@ static void source_text(const prn__plan *plan, const prn__stage *stage, prn__tex
     if (stage->is_branch) {
         prn__text_puts(text, "branch: ");
     }
-    int is_range = n > 2;
-    for (uint32_t i = 0; i < n; i++) {
-        const prn__plan_source *s = &stage->sources[i];
-        is_range = is_range && s->max_samples == 0 && s->weight == 0 && (i == 0 || s->time_step == stage->sources[i - 1].time_step + 1);
-    }
-    if (is_range) {
-        prn__text_printf(text, "%s .. %s", steps[stage->sources[0].time_step - 1].name, steps[stage->sources[n - 1].time_step - 1].name);
-        return;
-    }
-    for (uint32_t i = 0; i < n; i++) {
-        const prn__plan_source *s = &stage->sources[i];
-        prn__text_printf(text, "%s%s", i > 0 ? ", " : "", steps[s->time_step - 1].name);
-        if (s->max_samples > 0) {
-            prn__text_printf(text, " (at most %" PRId64 ")", s->max_samples);
-        }
-        if (s->weight > 0) {
-            prn__text_printf(text, " (weight %g)", s->weight);
-        }
+    put_sources_text(plan, stage->sources, stage->source_count, text);
+    if (stage->memory_batch > 0) {
+        prn__text_printf(text, "; memory: %s of ", prn__format_count(stage->memory_batch, number, sizeof number));
+        put_sources_text(plan, stage->memory_sources, stage->memory_source_count, text);
     }
 }
 
@@ -345,6 +366,7 @@ static void put_line(prn__json *json, json_t *strategies, const prn__plan *plan,
     json_t *object = prn__json_object(json, strategies, line->label);
     prn__json_string(json, object, "strategy", line->strategy);
     prn__json_parsed(json, object, "options", line->options);
+    prn__json_real(json, object, "budget_multiple", line->budget);
     put_cost(json, object, line->forward_macs, line->total_macs, line->teacher_macs, line->tuning_macs, line->samples);
     prn__json_real(json, object, "memory_factor", line->memory_factor);
     prn__json_real(json, object, "memory_adjusted_flops", line->memory_adjusted_flops);
@@ -364,6 +386,7 @@ static void put_line(prn__json *json, json_t *strategies, const prn__plan *plan,
         if (line->trunk_deployed[t] >= 0 && line->trunk_deployed[t] != line->trunk[t]) {
             prn__json_string(json, step, "trunk_deployed", plan->stages[line->trunk_deployed[t]].key);
         }
+        prn__json_real(json, step, "budget_multiple", line->step_budget[t]);
         prn__json_integer(json, step, "updates", line->step_updates[t]);
         put_cost(json, step, line->step_forward_macs[t], line->step_total_macs[t], line->step_teacher_macs[t], line->step_tuning_macs[t],
                  line->step_samples[t]);
@@ -373,8 +396,22 @@ static void put_line(prn__json *json, json_t *strategies, const prn__plan *plan,
     }
 }
 
+static void put_sources(prn__json *json, json_t *object, const char *key, const prn__plan *plan, const prn__plan_source *sources, uint32_t count)
+{
+    json_t *list = prn__json_array(json, object, key);
+    for (uint32_t i = 0; i < count; i++) {
+        json_t *source = prn__json_object(json, list, NULL);
+        prn__json_integer(json, source, "time_step", sources[i].time_step);
+        prn__json_string(json, source, "name", step_name(plan, sources[i].time_step));
+        prn__json_integer(json, source, "samples", sources[i].samples);
+        prn__json_integer(json, source, "max_samples", sources[i].max_samples);
+        prn__json_real(json, source, "weight", sources[i].weight);
+    }
+}
+
 static void put_stage(prn__json *json, json_t *stages, const prn__plan *plan, const prn__stage *stage)
 {
+    char teacher[32];
     json_t *object = prn__json_object(json, stages, NULL);
     prn__json_string(json, object, "key", stage->key);
     json_t *users = prn__json_array(json, object, "used_by");
@@ -396,15 +433,11 @@ static void put_stage(prn__json *json, json_t *stages, const prn__plan *plan, co
     prn__json_integer(json, object, "updates", stage->steps);
     prn__json_boolean(json, object, "branch", stage->is_branch);
     put_cost(json, object, stage->forward_macs, stage->total_macs, stage->teacher_macs, stage->tuning_macs, stage->samples);
-    json_t *sources = prn__json_array(json, object, "sources");
-    for (uint32_t i = 0; i < stage->source_count; i++) {
-        json_t *source = prn__json_object(json, sources, NULL);
-        prn__json_integer(json, source, "time_step", stage->sources[i].time_step);
-        prn__json_string(json, source, "name", plan->manifest->steps[stage->sources[i].time_step - 1].name);
-        prn__json_integer(json, source, "samples", stage->sources[i].samples);
-        prn__json_integer(json, source, "max_samples", stage->sources[i].max_samples);
-        prn__json_real(json, source, "weight", stage->sources[i].weight);
-    }
+    put_sources(json, object, "sources", plan, stage->sources, stage->source_count);
+    (void)snprintf(teacher, sizeof teacher, "step %u", stage->teacher - 1);
+    prn__json_string(json, object, "teacher", stage->teacher == PRN_TEACHER_NONE ? NULL : stage->teacher == PRN_TEACHER_INITIAL ? "initial" : teacher);
+    prn__json_integer(json, object, "memory_batch", stage->memory_batch);
+    put_sources(json, object, "memory_sources", plan, stage->memory_sources, stage->memory_source_count);
 }
 
 void prn__plan_json(const prn__plan *plan, int with_schedule, prn__text *target)

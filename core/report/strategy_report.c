@@ -2,6 +2,7 @@
 #include "report/strategy_report.h"
 
 #include <inttypes.h>
+#include <stddef.h>
 #include <string.h>
 
 #include "base/memory.h"
@@ -118,13 +119,50 @@ static prn_status ask(prn__registry *registry, const prn_strategy *strategy, con
     return status;
 }
 
+/* What is computed beside forward and backward passes of the stage's own batches. */
+static void put_passes(const prn_strategy *strategy, const prn__answers *answers, prn__text *target)
+{
+    const int has_loss = strategy->struct_size >= offsetof(prn_strategy, compose_loss) + sizeof strategy->compose_loss && strategy->compose_loss != NULL;
+    const int has_memory_loss = strategy->struct_size >= offsetof(prn_strategy, compose_memory_loss) + sizeof strategy->compose_memory_loss &&
+                                strategy->compose_memory_loss != NULL;
+    int teacher = 0, memory = 0;
+    int64_t gradients = 0, scores = 0;
+    const char *before = "";
+    for (uint32_t t = 0; t < answers->step_count; t++) {
+        const prn_stage_request *r = &answers->requests[t];
+        teacher |= r->teacher != PRN_TEACHER_NONE;
+        memory |= r->memory_batch > 0;
+        gradients = r->finish_gradient_batches > gradients ? r->finish_gradient_batches : gradients;
+        scores = r->finish_scores > scores ? r->finish_scores : scores;
+    }
+    prn__text_puts(target, "  extra passes: ");
+    if (teacher) {
+        prn__text_printf(target, "the teacher's forward pass of each %s", has_loss && has_memory_loss ? "batch and each memory batch"
+                                                                          : has_memory_loss              ? "memory batch"
+                                                                                                         : "batch");
+        before = "; ";
+    }
+    if (memory) {
+        prn__text_printf(target, "%sforward and backward of each memory batch", before);
+        before = "; ";
+    }
+    if (gradients > 0) {
+        prn__text_printf(target, "%safter training, forward and backward of %" PRId64 " batch%s", before, gradients, gradients > 1 ? "es" : "");
+        before = "; ";
+    }
+    if (scores > 0) {
+        prn__text_printf(target, "%safter training, forward of an evaluation set of each step so far, %" PRId64 " time%s", before, scores, scores > 1 ? "s" : "");
+        before = "; ";
+    }
+    prn__text_printf(target, "%s\n", before[0] == '\0' ? "none" : "");
+}
+
 void prn__strategy_facts_print(prn__registry *registry, const prn_strategy *strategy, const prn__option_pair *given, size_t given_count, prn__text *target)
 {
     static const char *const heads[] = {"step", "starts from", "data of steps", "budget", "teacher", "with each update", "finishing", "evaluated"};
     prn_error error = PRN_ERROR_INIT;
     prn__answers answers;
-    uint32_t hooks = 0, teacher = 0;
-    int64_t memory = 0;
+    uint32_t hooks = 0;
     if (ask(registry, strategy, given, given_count, &answers, &error) != PRN_OK) {
         prn__text_printf(target, "  what it declares cannot be shown: %s\n", error.message);
         prn__answers_drop(&answers);
@@ -138,15 +176,11 @@ void prn__strategy_facts_print(prn__registry *registry, const prn_strategy *stra
         const prn_stage_request *r = &answers.requests[t];
         print_step(table, t + 1, r, target);
         hooks |= r->hooks;
-        teacher |= r->teacher;
-        memory = r->memory_batch > memory ? r->memory_batch : memory;
     }
     prn__text_puts(target, "  declared, on a time line of 4 steps of 1,000,000 samples, a budget C of 1,000,000 samples a step\n");
     prn__table_print(table, 2, target);
     prn__table_destroy(table);
-    prn__text_printf(target, "  extra passes: %s%s%s\n", teacher != PRN_TEACHER_NONE ? "the teacher's forward pass of each batch" : "",
-                     teacher != PRN_TEACHER_NONE && memory > 0 ? "; " : "", memory > 0 ? "forward and backward of each memory batch"
-                                                                            : teacher == PRN_TEACHER_NONE ? "none" : "");
+    put_passes(strategy, &answers, target);
     prn__text_printf(target, "  its code runs: %s\n", hooks == (PRN_HOOK_TRAIN | PRN_HOOK_FINISH) ? "at each update, and after training"
                                                       : hooks == PRN_HOOK_TRAIN                  ? "at each update"
                                                       : hooks == PRN_HOOK_FINISH                 ? "after training"

@@ -13,6 +13,7 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "data/dataset.h"
+#include "run/plan_check.h"
 #include "run/record.h"
 #include "run/schedule.h"
 #include "run/stage_files.h"
@@ -34,6 +35,7 @@ typedef struct planner {
     int64_t rates_capacity;
     char common[33];         /* digest of what all stages have in common */
     double sample_forward_macs, sample_total_macs;
+    int has_warned;
 } planner;
 
 static prn_status no_memory(prn_error *error)
@@ -42,6 +44,20 @@ static prn_status no_memory(prn_error *error)
 }
 
 /* ---- learning rates ------------------------------------------------------------------------------------------------------ */
+
+/* Once a plan: the schedule is the same for all. A warm-up of `infinite` may go on in the next time step. */
+static void warn_of_warmup(planner *p, size_t strategy, const prn__schedule_place *place)
+{
+    const prn__schedule *s = &p->recipe->schedule;
+    const int64_t warmup = place->is_fresh ? s->warmup_steps : s->later_warmup_steps;
+    if (p->has_warned || s->kind == PRN__SCHEDULE_FUNCTION || s->kind == PRN__SCHEDULE_INFINITE || warmup <= place->steps) {
+        return;
+    }
+    p->has_warned = 1;
+    prn__log(PRN_LOG_WARNING, "%s: strategy '%s' at time step %u (%s): the warm-up of %" PRId64 " updates ends behind its %" PRId64 " updates: the learning rate"
+             " never reaches the peak", p->recipe->path, p->recipe->strategies[strategy].label, place->time_step,
+             p->plan->manifest->steps[place->time_step - 1].name, warmup, place->steps);
+}
 
 /* Fills the scratch table with the rates of a stage, or of the branch behind it. */
 static prn_status fill_rates(planner *p, const prn__schedule_place *place, prn_error *error)
@@ -149,97 +165,6 @@ static void sort_sources(prn_source *sources, uint32_t count)
         }
         sources[j] = moved;
     }
-}
-
-/* `sources` are what `what` names, of time steps first..last. */
-static prn_status check_sources(const prn_source *sources, uint32_t count, uint32_t last, int has_reference, const char *what, prn_error *error)
-{
-    uint32_t weighted = 0;
-    for (uint32_t i = 0; i < count; i++) {
-        const prn_source *source = &sources[i];
-        if (source->time_step == PRN_SOURCE_REFERENCE && has_reference) {
-            if (count > 1) {
-                return prn_error_set(error, PRN_INVALID, "it mixes the reference stream with other %s; it can only stand alone", what);
-            }
-            continue;
-        }
-        if (source->time_step == PRN_SOURCE_REFERENCE) {
-            return prn_error_set(error, PRN_INVALID, "it wants the reference stream as %s, and there is none: give the recipe `reference = \"STREAM.yaml\"`",
-                                 what);
-        }
-        if (source->time_step > last) {
-            return prn_error_set(error, PRN_INVALID, "it wants the %s of step %u, and only steps 1 to %u have arrived", what, source->time_step, last);
-        }
-        if (source->max_samples < 0 || !isfinite(source->weight) || source->weight < 0) {
-            return prn_error_set(error, PRN_INVALID, "the %s of step %u has the weight %g and the sample limit %" PRId64 "; neither may be negative", what,
-                                 source->time_step, source->weight, source->max_samples);
-        }
-        for (uint32_t j = 0; j < i; j++) {
-            if (sources[j].time_step == source->time_step) {
-                return prn_error_set(error, PRN_INVALID, "it names the %s of step %u twice", what, source->time_step);
-            }
-        }
-        weighted += source->weight > 0;
-    }
-    if (weighted != 0 && weighted != count) {
-        return prn_error_set(error, PRN_INVALID, "some sources of %s have a weight and some have none; give all of them one, or none", what);
-    }
-    return PRN_OK;
-}
-
-static prn_status check_hooks(const planner *p, const prn_stage_request *request, uint32_t step, prn_error *error)
-{
-    const prn__manifest *manifest = p->plan->manifest;
-    if ((request->hooks & ~(PRN_HOOK_TRAIN | PRN_HOOK_FINISH)) != 0 || request->start_from > PRN_WEIGHTS_TRAINED || request->evaluate > PRN_WEIGHTS_TRAINED) {
-        return prn_error_set(error, PRN_INVALID, "it asks for what this program does not know (hooks %u, start_from %u, evaluate %u)", request->hooks,
-                             request->start_from, request->evaluate);
-    }
-    if (request->teacher > step) {
-        return prn_error_set(error, PRN_INVALID, "its teacher is the model after step %u, which is not there yet at step %u", request->teacher - 1, step);
-    }
-    if ((request->memory_source_count > 0) != (request->memory_batch > 0) || request->memory_batch < 0 || request->memory_batch == 1 ||
-        request->memory_batch > p->recipe->batch) {
-        return prn_error_set(error, PRN_INVALID, "its memory batch has %" PRId64 " samples of %u sources; it must have 2 to %" PRId64 " (the recipe's batch)"
-                             " and sources, or neither", request->memory_batch, request->memory_source_count, p->recipe->batch);
-    }
-    if ((request->hooks & PRN_HOOK_TRAIN) == 0 && (request->teacher != PRN_TEACHER_NONE || request->memory_batch > 0)) {
-        return prn_error_set(error, PRN_INVALID, "it asks for a teacher or a memory batch without PRN_HOOK_TRAIN");
-    }
-    if (request->finish_gradient_batches < 0 || request->finish_scores < 0 || (request->finish_scores > 0) != (request->finish_set != NULL) ||
-        ((request->hooks & PRN_HOOK_FINISH) == 0 && (request->finish_gradient_batches > 0 || request->finish_scores > 0))) {
-        return prn_error_set(error, PRN_INVALID, "what it declares of `finish` does not fit together (%" PRId64 " gradient batches, %" PRId64 " scores)",
-                             request->finish_gradient_batches, request->finish_scores);
-    }
-    if (request->kept_vectors < 0 || request->kept_vectors > PRN__KEPT_LIMIT || (request->kept_vectors > 0 && (request->hooks & PRN_HOOK_FINISH) == 0)) {
-        return prn_error_set(error, PRN_INVALID, "it declares %" PRId64 " kept vectors%s; `finish` keeps 0 to %d", request->kept_vectors,
-                             (request->hooks & PRN_HOOK_FINISH) == 0 ? " without PRN_HOOK_FINISH" : "", PRN__KEPT_LIMIT);
-    }
-    for (uint32_t t = 0; t < step && request->finish_set != NULL; t++) {
-        int found = 0;
-        for (size_t e = 0; e < manifest->steps[t].evaluation_count; e++) {
-            found |= strcmp(manifest->steps[t].evaluations[e].name, request->finish_set) == 0;
-        }
-        if (!found) {
-            return prn_error_set(error, PRN_NOT_FOUND, "it chooses by the evaluation set '%s', which step '%s' of %s does not have", request->finish_set,
-                                 manifest->steps[t].name, manifest->path);
-        }
-    }
-    return check_sources(request->memory_sources, request->memory_source_count, step, p->plan->reference != NULL, "memory", error);
-}
-
-static prn_status check_request(const planner *p, const prn_stage_request *request, uint32_t step, prn_error *error)
-{
-    const uint32_t capacity = p->plan->step_count;
-    if (request->start_step >= step) {
-        return prn_error_set(error, PRN_INVALID, "it wants to start from its weights after step %u, which are not there yet at step %u",
-                             request->start_step, step);
-    }
-    if (request->source_count < 1 || request->source_count > capacity || request->memory_source_count > capacity) {
-        return prn_error_set(error, PRN_INVALID, "it names %u sources of data and %u of memory; 1 to %u can be used", request->source_count,
-                             request->memory_source_count, capacity);
-    }
-    prn_status status = check_sources(request->sources, request->source_count, step, 0, "data", error);
-    return status == PRN_OK ? check_hooks(p, request, step, error) : status;
 }
 
 static prn_status note_user(planner *p, prn__stage *stage, const char *label, prn_error *error)
@@ -428,7 +353,7 @@ static prn_status train_for(planner *p, size_t strategy, uint32_t step, const pr
     if (status != PRN_OK) {
         return status;
     }
-    stage.keep_optimizer = stage.parent >= 0 && request->keep_optimizer != 0;
+    stage.keep_optimizer = stage.parent >= 0 && (request->keep_optimizer != 0 || p->recipe->keep_optimizer);
     stage.source_count = request->source_count;
     if (stage.parent >= 0) {
         stage.updates_before = p->plan->stages[stage.parent].updates_before + p->plan->stages[stage.parent].steps;
@@ -446,6 +371,7 @@ static prn_status train_for(planner *p, size_t strategy, uint32_t step, const pr
     place.before = stage.updates_before;
     place.steps = stage.steps;
     if (status == PRN_OK) {
+        warn_of_warmup(p, strategy, &place);
         status = fill_rates(p, &place, error);
     }
     const prn__stage unshared = stage;
@@ -507,6 +433,8 @@ static prn_status stages_for(planner *p, size_t strategy, uint32_t step, const p
     }
     line->deployed[t] = line->trained[t];
     line->trunk_deployed[t] = -1;
+    line->step_budget[t] = request->budget_multiple;
+    line->budget += request->budget_multiple;
     if ((request->hooks & PRN_HOOK_FINISH) != 0) {
         status = finish_for(p, strategy, step, request, line->trained[t], &line->deployed[t], error);
         if (status != PRN_OK) {
@@ -542,7 +470,7 @@ static prn_status ask_strategy(planner *p, size_t strategy, uint32_t step, prn_e
     request.sources = p->sources;
     request.memory_sources = p->sources + plan->step_count;
     if (status == PRN_OK) {
-        status = check_request(p, &request, step, error);
+        status = prn__plan_check_request(plan, &request, step, error);
     }
     if (status == PRN_OK) {
         status = stages_for(p, strategy, step, &request, error);
@@ -561,7 +489,8 @@ static int make_line(planner *p, prn__plan_line *line)
     const size_t count = p->plan->step_count;
     prn__arena *memory = &p->plan->memory;
     int32_t **const stages[] = {&line->stages, &line->trunk, &line->trained, &line->deployed, &line->trunk_deployed};
-    double **const costs[] = {&line->step_forward_macs, &line->step_total_macs, &line->step_teacher_macs, &line->step_tuning_macs};
+    double **const costs[] = {&line->step_forward_macs, &line->step_total_macs, &line->step_teacher_macs, &line->step_tuning_macs,
+                              &line->step_budget};
     int64_t **const counts[] = {&line->step_samples, &line->step_updates};
     int failed = 0;
     for (size_t i = 0; i < sizeof stages / sizeof stages[0]; i++) {

@@ -64,9 +64,11 @@ typedef struct prn__plan_line { /* one strategy's way through the time steps */
     int32_t *trunk_deployed; /* (step_count) behind schedules with a branch, where a later step starts from deployed weights: the finishing stage of
                               * the trunk, or the trunk where the step has no `finish`; else -1 */
     double *step_forward_macs, *step_total_macs, *step_teacher_macs, *step_tuning_macs; /* (step_count) of all its stages together */
+    double *step_budget;    /* (step_count) what the strategy asks for, in multiples of C */
     int64_t *step_samples, *step_updates;
     char plugin[33];        /* digest of the plugin's file, or of the recipe's text where that defines the strategy */
     double forward_macs, total_macs, teacher_macs, tuning_macs;
+    double budget;          /* sum of step_budget */
     int64_t samples;
     const char *options;    /* every option's value, JSON object */
     /* storage.c */

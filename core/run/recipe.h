@@ -97,6 +97,7 @@ typedef struct prn__recipe {
     uint64_t seed;
     int64_t batch, micro_batch; /* micro_batch 0: the whole batch; PRN__MICRO_BATCH_AUTO: the largest that fits */
     prn__checkpointing checkpointing;
+    int keep_optimizer;    /* time steps that go on from earlier weights go on with their optimizer state, whatever the strategy asks for */
     prn__decay_rule decay_rule;
     prn__optimizer_config optimizer;
     prn__schedule schedule;

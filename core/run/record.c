@@ -170,6 +170,7 @@ char *prn__record_recipe(const prn__recipe *r)
                                                              "epsilon", r->optimizer.epsilon, "decay", r->optimizer.decay, "clip_norm",
                                                              r->optimizer.clip_norm, "decay_rule",
                                                              r->decay_rule == PRN__DECAY_DIMENSIONS ? "dimensions" : "no_embeddings"));
+    (void)json_object_set_new(object, "keep_optimizer", json_boolean(r->keep_optimizer));
     (void)json_object_set_new(object, "schedule", schedule_of(&r->schedule));
     (void)json_object_set_new(object, "transform", json_string(r->augment ? "train" : "eval"));
     (void)json_object_set_new(object, "scale", json_pack("[f, f]", r->scale_low, r->scale_high));

@@ -180,6 +180,14 @@ prn_status prn__stage_data_record(prn__stage_data *d, const char *stage, int64_t
     return status;
 }
 
+/* Which samples of a time step are taken where only so many may be. The same order at every later step, for data and memory: a buffer whose
+ * share of a step shrinks forgets samples, and never sees again what it forgot. */
+static uint64_t subset_seed(const prn__execution *x, uint32_t time_step)
+{
+    const uint64_t parts[3] = {0x737562736574ull, x->recipe->seed, time_step};
+    return prn__hash_bytes(parts, sizeof parts).low;
+}
+
 prn_status prn__stage_data_open(prn__execution *x, const prn__plan_source *from, uint32_t count, const char *label, prn__stage_data *d, prn_error *error)
 {
     const prn__manifest *manifest = x->plan->manifest;
@@ -217,6 +225,7 @@ prn_status prn__stage_data_open(prn__execution *x, const prn__plan_source *from,
         }
         d->sources[i].dataset = d->datasets[i];
         d->sources[i].max_samples = from[i].max_samples;
+        d->sources[i].subset_seed = subset_seed(x, from[i].time_step);
         if (!joined) {
             int64_t limited = from[i].max_samples > 0 && from[i].max_samples < samples ? from[i].max_samples : samples;
             d->sources[i].weight = from[i].weight > 0 ? from[i].weight : (double)limited;

@@ -255,6 +255,9 @@ static void hash_sources(prn__hasher *hasher, const prn__plan *plan, const prn__
             hash_shards(hasher, plan->manifest, source->time_step - 1);
         }
         field_integer(hasher, "max_samples", source->max_samples);
+        if (source->max_samples > 0) { /* which of them (stage_data.c); it was once chosen anew at each stage */
+            prn__hasher_field(hasher, "subset", "of the time step");
+        }
         field_real(hasher, "weight", source->weight);
     }
 }

@@ -328,8 +328,9 @@ static prn_status one_step(training *t, prn_error *error)
             return status;
         }
         if (status == PRN_NUMERIC) {
-            (void)prn_error_context(error, status, "%s: update %" PRId64 " of %" PRId64 " (learning rate %g) failed, and everything before it is kept; lower"
-                                    " the schedule's peak, lengthen its warm-up, or set clip_norm", t->label, step + 1, t->stage->steps, rate);
+            (void)prn_error_context(error, status, "%s: update %" PRId64 " of %" PRId64 " (learning rate %g) failed, and everything before it is kept; %s"
+                                    " the schedule's peak, lengthen its warm-up, or set clip_norm", t->label, step + 1, t->stage->steps, rate,
+                                    t->hooks != NULL ? "look at what the strategy adds to the loss or does to the gradient; when that is right, lower" : "lower");
         } else {
             (void)prn_error_context(error, status, "%s, update %" PRId64 " of %" PRId64, t->label, step + 1, t->stage->steps);
         }

@@ -56,7 +56,8 @@ typedef struct prn_time_line {
 typedef struct prn_source {
     uint32_t time_step;  /* 1..T: D_t */
     uint32_t reserved;
-    int64_t max_samples; /* only this many of the step's samples, chosen by the seed; 0 for all */
+    int64_t max_samples; /* only this many of the step's samples, chosen by the seed; 0 for all. At every later step the same ones: fewer are a part of
+                          * more, so that a share that shrinks never sees again what it forgot */
     double weight;       /* >= 0 */
 } prn_source;
 

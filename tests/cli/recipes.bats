@@ -20,6 +20,8 @@ for name in ("sequential", "cumulative", "cumulative-equal", "cumulative-exp"):
 near(s["oracle"]["forward_macs"], 1.06e20)
 near(s["cumulative-rising"]["forward_macs"], 10.5 * 3.79e18)
 near(s["oracle"]["forward_macs"] / s["cumulative-rising"]["forward_macs"], 28 / 10.5)
+assert s["cumulative-rising"]["budget_multiple"] == 10.5 and s["oracle"]["budget_multiple"] == 28
+assert [t["budget_multiple"] for t in s["cumulative-rising"]["steps"]] == [1, 1, 1, 1, 1.5, 2, 3]
 PYTHON
 }
 

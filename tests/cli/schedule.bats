@@ -90,3 +90,49 @@ LUA
     json 'd["strategies"]["oracle"]["buffer_bytes"] > 0 and d["strategies"]["oracle"]["checkpoint_bytes"] > 0'
     json 'abs(sum(s["teacher_macs"] for s in d["strategies"]["lwf"]["steps"]) / d["strategies"]["lwf"]["teacher_macs"] - 1) < 1e-9'
 }
+
+@test "a warm-up that is longer than a time step is said" {
+    recipe 'p.cosine { peak = 1e-3, warmup = 101 }'
+    perennial plan "$WORK/schedule.lua"
+    exits 0
+    complains "the warm-up of 101 updates ends behind its 100 updates: the learning rate never reaches the peak"
+    [ "$(grep -c 'warm-up' <<<"$errors")" = 1 ]
+}
+
+@test "what a stage draws from is told in ranges, with its memory and its teacher" {
+    cat >"$WORK/memory.lua" <<LUA
+local p = require "perennial"
+return p.recipe {
+  stream = "$WORK/stripes/stream.yaml", model = "nano", batch = 8, workspace = "$WORK/memory", budget = p.steps(10), schedule = p.constant { peak = 1e-3 },
+  strategies = { p.agem { size = 6, unit = "samples", memory_batch = 4 }, p.replay { size = 6, unit = "samples", mix = 0.5 }, p.lwf {} },
+}
+LUA
+    perennial plan "$WORK/memory.lua" --set keep_optimizer=true
+    exits 0
+    says "; memory: 4 of "
+    says "(at most 6, weight 0.5)"
+    says "in C"
+    perennial plan "$WORK/memory.lua" --set keep_optimizer=true --json
+    json 'all(s["keep_optimizer"] == (s["parent"] is not None) for s in d["stages"])'
+    json 'any(s["memory_batch"] == 4 and s["memory_sources"][0]["max_samples"] == 6 for s in d["stages"] if "agem" in s["used_by"])'
+    json '[s["teacher"] for s in d["stages"] if s["used_by"] == ["lwf"]] == ["step %d" % t for t in range(1, len(d["time_steps"]))]'
+    perennial plan "$WORK/memory.lua" --json
+    json 'not any(s["keep_optimizer"] for s in d["stages"])'
+}
+
+@test "a strategy that is not loaded: where those of others are looked for" {
+    sed 's/p.lwf/p.hold/' "$WORK/memory.lua" >"$WORK/hold.lua"
+    perennial plan "$WORK/hold.lua"
+    exits 1
+    complains "has no 'hold'"
+    complains "need --plugin-path or PERENNIAL_PLUGIN_PATH"
+}
+
+@test "a stream that is not there: how the embedded one is made" {
+    sed "s#$WORK/stripes/stream.yaml#data/tic-unicode/coarse.yaml#" "$WORK/memory.lua" >"$WORK/nowhere.lua"
+    cd "$BATS_TEST_TMPDIR"
+    perennial plan "$WORK/nowhere.lua"
+    exits 1
+    complains "there is neither data/tic-unicode/coarse.yaml"
+    complains "perennial data build unicode"
+}

@@ -5,7 +5,7 @@ load support
 @test "a strategy is shown with options and with what it declares" {
     perennial strategies show replay --set mix=0.5
     exits 0
-    says "number, 0 to 0.99 fraction"
+    says "list of numbers, 0 to 0.99 fraction"
     says "2 (50 %), 1 (50 %)"
     says "in \`plan\` only, so its stages are shared"
     shown=$output
@@ -17,6 +17,18 @@ load support
     says "forward and backward of each memory batch"
     perennial strategies ewc
     says "yes, 32 gradient batches"
+    says "extra passes: after training, forward and backward of 32 batches"
+    perennial strategies patching --set grid=0.2,0.4 --set validation=held
+    says "extra passes: after training, forward of an evaluation set of each step so far, 2 times"
+    perennial strategies zscl
+    says "extra passes: the teacher's forward pass of each memory batch; forward and backward of each memory batch"
+    perennial strategies replay --set mix=0,0.25,0.5
+    says "2 (75 %), 1 (25 %)"
+    says "3 (50 %), 1-2 (each 25 %, 500,000 samples)"
+    perennial strategies replay --set mix=
+    says "replay: mix is empty; give at least one number"
+    perennial strategies cumulative
+    says "extra passes: none"
     perennial strategies lwf
     says "the teacher's forward pass of each batch"
 }
@@ -46,7 +58,7 @@ load support
     complains "ewc has no option 'wieght' (did you mean 'weight'?)"
     perennial strategies show ewc --set batches=0
     exits 1
-    complains "option 'batches' is '0', but must be between"
+    complains "option 'batches' is '0', but must be between 1 and 1000000 batches"
     perennial strategies replay --set mix
     exits 2
     complains "option=value"

@@ -131,7 +131,7 @@ static prn__dataset *shared;
 
 static prn_status run_loader(prn_error *error)
 {
-    prn__loader_source sources[] = {{shared, 1, 0}, {shared, 2, 5}};
+    prn__loader_source sources[] = {{shared, 1, 0, 0}, {shared, 2, 5, 0}};
     prn__loader_config config = {.sources = sources, .source_count = 2, .tokenizer = tokenizer, .context_length = 8, .image_side = 8, .batch = 3,
                                  .shuffle = 1, .augment = 1, .scale_low = 0.5, .scale_high = 1, .step_count = 3, .threads = 1, .ahead = 2};
     prn__loader *loader = (prn__loader *)error;

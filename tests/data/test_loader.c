@@ -166,7 +166,7 @@ static void test_threads_and_timing_never_show(void **state)
     (void)state;
     static const uint32_t threads[] = {1, 2, 5}, ahead[] = {0, 1, 2, 7, 40};
     prn__digest first[STEPS], other[STEPS];
-    prn__loader_source two[] = {{many, 0.7, 0}, {damaged, 0.3, 0}};
+    prn__loader_source two[] = {{many, 0.7, 0, 0}, {damaged, 0.3, 0, 0}};
     for (int kind = 0; kind < 4; kind++) { /* whole rows, more rows than a worker takes at once, bad samples, several sources */
         prn__loader_config config = plain(kind == 2 ? damaged : many, kind == 1 ? 37 : 5);
         if (kind == 3) {
@@ -538,7 +538,7 @@ static void test_weights(void **state)
     const prn__batch *b;
     prn__loader *loader;
     prn__loader_config config = plain(many, 10);
-    prn__loader_source sources[] = {{many, 3, 0}, {few, 0, 0}, {damaged, 1, 0}};
+    prn__loader_source sources[] = {{many, 3, 0, 0}, {few, 0, 0, 0}, {damaged, 1, 0, 0}};
     config.sources = sources;
     config.source_count = 3;
     config.shuffle = 0;

@@ -26,6 +26,7 @@ static void test_defaults(void **state)
     assert_int_equal(r->batch, 8);
     assert_int_equal(r->micro_batch, 0);
     assert_int_equal(r->checkpointing, 0);
+    assert_int_equal(r->keep_optimizer, 0);
     assert_int_equal(r->budget, 80);
     assert_int_equal(r->budget_unit, PRN__BUDGET_SAMPLES);
     assert_true(r->optimizer.beta1 == 0.9 && r->optimizer.beta2 == 0.98 && r->optimizer.epsilon == 1e-6 && r->optimizer.decay == 0.2);
@@ -64,7 +65,7 @@ static void test_every_value(void **state)
         "  model = p.model { base = 'micro', embed_dim = 64, quick_gelu = true, vocab_size = 600,\n"
         "    vision = { width = 64, layers = 2, head_width = 32, patch_size = 8, image_size = 16, mlp_ratio = 2 },\n"
         "    text = { width = 96, heads = 3, layers = 1, context_length = 12, mlp_ratio = 3.5 } },\n"
-        "  batch = 1e2, micro_batch = 25, checkpointing = true, budget = p.steps(50),\n"
+        "  batch = 1e2, micro_batch = 25, checkpointing = true, keep_optimizer = true, budget = p.steps(50),\n"
         "  optimizer = p.adamw { beta1 = 0.8, beta2 = 0.95, epsilon = 1e-8, decay = 0.1, clip_norm = 1, decay_rule = 'no_embeddings' },\n"
         "  schedule = rates, transform = 'eval', scale = {0.5, 0.75}, shuffle = false, with_replacement = true, window = 4,\n"
         "  seed = 12345678901, save_every = p.steps(9), data_threads = 3,\n"
@@ -89,6 +90,7 @@ static void test_every_value(void **state)
     assert_int_equal(r->batch, 100);
     assert_int_equal(r->micro_batch, 25);
     assert_int_equal(r->checkpointing, PRN__CHECKPOINT_BLOCKS);
+    assert_int_equal(r->keep_optimizer, 1);
     assert_int_equal(r->budget_unit, PRN__BUDGET_STEPS);
     assert_int_equal(r->budget, 50);
     assert_true(r->optimizer.beta1 == 0.8 && r->optimizer.beta2 == 0.95 && r->optimizer.epsilon == 1e-8 && r->optimizer.decay == 0.1);

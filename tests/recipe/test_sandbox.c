@@ -1,6 +1,8 @@
 /* The sandbox: what a recipe cannot reach, and what it cannot use up. */
 #include "recipe/support.h"
 
+#include <time.h>
+
 #include "base/log.h"
 #include "base/pool.h"
 
@@ -42,7 +44,7 @@ static void test_modules(void **state)
 static void test_limits(void **state)
 {
     bench *b = *state;
-    double begin = prn__now_s();
+    const clock_t begin = clock(); /* of work, not on the wall: a busy machine fails nothing */
     refused(b, "while true do end", 1, "instructions");
     refused(b, "while true do pcall(function() while true do end end) end", 1, "instructions");
     refused(b, "local function f() return pcall(f) end while true do f() end", 1, "the recipe ran for more than");
@@ -80,7 +82,7 @@ static void test_limits(void **state)
     refused(b, "error('' .. string.format('%99.99f', 1e308):len())", 1, "409");
     refused(b, "local t = {} for i = 1, 2e6 do t[i] = i end local n = 0 while true do for k in pairs(t) do break end end", 0);
     refused(b, "local s = '' for i = 1, 300 do s = s .. '(' end error(select(2, pcall(string.find, 'x', s)))", 0, "captures");
-    assert_true(prn__now_s() - begin < 120);
+    assert_true((double)(clock() - begin) / CLOCKS_PER_SEC < 120);
 }
 
 /* The limits of one recipe may be set; they are then what the message says. */

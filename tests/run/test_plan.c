@@ -4,6 +4,7 @@
 #include <math.h>
 
 #include "base/hash.h"
+#include "base/log.h"
 #include "run/stage_key.h"
 
 static int setup(void **state)
@@ -453,6 +454,124 @@ static void test_refusals(void **state)
     prn__arena_fini(&memory);
 }
 
+/* A strategy of this test's own: its source is of time step 0. */
+static prn_status open_nothing(const prn_host *host, const prn_option_value *values, prn_strategy_instance **instance, prn_error *error)
+{
+    (void)host;
+    (void)values;
+    (void)error;
+    *instance = NULL;
+    return PRN_OK;
+}
+
+static void close_nothing(prn_strategy_instance *instance)
+{
+    (void)instance;
+}
+
+static prn_status forget_a_step(prn_strategy_instance *instance, const prn_time_line *line, uint32_t step, prn_stage_request *request, prn_error *error)
+{
+    (void)instance;
+    (void)line;
+    (void)error;
+    request->start_step = step - 1;
+    request->sources[0] = (prn_source){.time_step = step - 1};
+    request->source_count = 1;
+    return PRN_OK;
+}
+
+static void test_data_of_no_time_step(void **state)
+{
+    static const prn_strategy table = {.struct_size = sizeof table, .name = "forgetful", .summary = "", .open = open_nothing, .close = close_nothing,
+                                       .plan = forget_a_step};
+    const prn__recipe_strategy strategy = {.label = "x", .strategy = "forgetful", .line = 4, .table = &table, .source_digest = ""};
+    ground *g = *state;
+    prn__arena memory;
+    prn__recipe r;
+    prn__arena_init(&memory, 256);
+    recipe_init(&r, &memory, g, "w");
+    r.strategies = &strategy;
+    r.strategy_count = 1;
+    refused(g, &r, "strategy 'x' at time step 1 (a)", "which is time step 0, as data; it can be had as memory only");
+    prn__arena_fini(&memory);
+}
+
+/* `keep_optimizer` of the recipe reaches every stage that goes on from another, and no other one. */
+static void test_optimizers_that_are_kept(void **state)
+{
+    ground *g = *state;
+    prn__arena memory;
+    prn__recipe r;
+    prn__arena_init(&memory, 256);
+    recipe_init(&r, &memory, g, "w");
+    prn__plan *without = make(g, &r);
+    r.keep_optimizer = 1;
+    prn__plan *with = make(g, &r);
+    assert_int_equal(with->stage_count, without->stage_count);
+    for (uint32_t i = 0; i < with->stage_count; i++) {
+        const prn__stage *a = &with->stages[i], *b = &without->stages[i];
+        assert_int_equal(a->keep_optimizer, a->parent >= 0);
+        assert_int_equal(b->keep_optimizer, 0);
+        assert_true((strcmp(a->key, b->key) == 0) == (a->parent < 0));
+    }
+    prn__plan_destroy(with);
+    prn__plan_destroy(without);
+    prn__arena_fini(&memory);
+}
+
+static void test_budgets_in_multiples_of_c(void **state)
+{
+    static const prn__option_pair rising = {"budget_multiples", "1,1.5"};
+    const prn__recipe_strategy strategies[] = {{.label = "rising", .strategy = "cumulative", .options = &rising, .option_count = 1},
+                                               {.label = "oracle", .strategy = "oracle"}};
+    ground *g = *state;
+    prn__arena memory;
+    prn__recipe r;
+    prn__arena_init(&memory, 256);
+    recipe_init(&r, &memory, g, "w");
+    r.strategies = strategies;
+    r.strategy_count = 2;
+    prn__plan *plan = make(g, &r);
+    const double *first = plan->lines[0].step_budget, *second = plan->lines[1].step_budget;
+    assert_true(first[0] == 1 && first[1] == 1.5 && first[2] == 1.5 && plan->lines[0].budget == 4);
+    assert_true(second[0] == 1 && second[1] == 2 && second[2] == 3 && plan->lines[1].budget == 6);
+    prn__plan_destroy(plan);
+    prn__arena_fini(&memory);
+}
+
+static void note_warning(void *context, prn_log_level level, const char *message)
+{
+    char *target = context;
+    if (level == PRN_LOG_WARNING) {
+        (void)snprintf(target + strlen(target), 1000 - strlen(target), "%s\n", message);
+    }
+}
+
+/* Said once a plan, by the first stage; a warm-up that fits says nothing. */
+static void test_warmups_that_never_end(void **state)
+{
+    char said[1000] = "";
+    ground *g = *state;
+    prn__arena memory;
+    prn__recipe r;
+    prn__arena_init(&memory, 256);
+    recipe_init(&r, &memory, g, "w");
+    prn__log_set_sink(note_warning, said);
+    r.schedule.warmup_steps = 6; /* of 6 updates: the last one has the peak */
+    prn__plan_destroy(make(g, &r));
+    assert_string_equal(said, "");
+    r.schedule.later_warmup_steps = 7;
+    prn__plan_destroy(make(g, &r));
+    assert_string_equal(said, "test.lua: strategy 'sequential' at time step 2 (b): the warm-up of 7 updates ends behind its 6 updates: the learning rate never"
+                              " reaches the peak\n");
+    said[0] = '\0';
+    r.schedule = (prn__schedule){.kind = PRN__SCHEDULE_INFINITE, .peak = 1, .constant = 0.5, .warmup_steps = 9, .cooldown_steps = 2, .branch = 0.2};
+    prn__plan_destroy(make(g, &r));
+    assert_string_equal(said, ""); /* it goes on in the next time step */
+    prn__log_set_sink(NULL, NULL);
+    prn__arena_fini(&memory);
+}
+
 static void test_out_of_memory(void **state)
 {
     ground *g = *state;
@@ -487,6 +606,10 @@ int main(void)
         cmocka_unit_test(test_costs_by_hand),
         cmocka_unit_test(test_oracle_of_one_step_and_budget_in_samples),
         cmocka_unit_test(test_refusals),
+        cmocka_unit_test(test_data_of_no_time_step),
+        cmocka_unit_test(test_optimizers_that_are_kept),
+        cmocka_unit_test(test_budgets_in_multiples_of_c),
+        cmocka_unit_test(test_warmups_that_never_end),
         cmocka_unit_test(test_out_of_memory),
     };
     return cmocka_run_group_tests(tests, setup, teardown);

@@ -211,6 +211,32 @@ static void test_shares_of_a_batch(void **state)
     assert_int_equal(r.request.source_count, 1);
     assert_true(r.sources[0].weight == 0);
     done_with(&a);
+    a = ask_for(*state, "replay", PAIRS("size", "90", "unit", "samples", "mix", "0,0.5,0,0.25")); /* of each time step; the last holds on */
+    const double shares[] = {0, 0.5, 0, 0.25, 0.25};
+    for (uint32_t step = 2; step <= 5; step++) {
+        double all = 0;
+        plan_at(&a, UNEVEN, 5, step, &r);
+        for (uint32_t i = 0; i < r.request.source_count; i++) {
+            all += r.sources[i].weight;
+        }
+        assert_true(r.sources[0].weight == (shares[step - 1] > 0 ? 1 - shares[step - 1] : 0));
+        assert_true(fabs(all - (shares[step - 1] > 0 ? 1 : 0)) < 1e-15);
+    }
+    done_with(&a);
+}
+
+/* A buffer of more than can be counted holds all. */
+static void test_a_boundless_buffer(void **state)
+{
+    static const int64_t large[] = {INT64_C(12700000000), INT64_C(12700000000), 10};
+    answer r;
+    asked a = ask_for(*state, "replay", PAIRS("size", "1e15"));
+    plan_at(&a, large, 3, 3, &r);
+    assert_int_equal(r.request.source_count, 3);
+    for (int i = 0; i < 3; i++) {
+        assert_int_equal(r.sources[i].max_samples, 0);
+    }
+    done_with(&a);
 }
 
 /* ---- which data and teachers ------------------------------------------------------------------------------------------------------ */
@@ -615,6 +641,37 @@ static void test_task_arithmetic_and_averages(void **state)
     is(f.weights.x, ROW(0.75f * 3 - 0.25f * 5, 0, 3 + 1.5f, 3.75f + 2.25f, 3.75f + 1.375f, 4.5f + 1.5625f));
 }
 
+/* base = "initial": the first step's change is one of those that are merged, w_0 = (1, 1, 1, 1, 1, 1) what they are added to. */
+static void test_merges_of_changes_from_what_was_there_before(void **state)
+{
+    static fake f;
+    const char *const *sum = PAIRS("method", "task_arithmetic", "start", "initial", "base", "initial", "scale", "0.5");
+    const char *const *ties = PAIRS("method", "ties", "start", "initial", "base", "initial", "density", "0.5", "scale", "0.5");
+    fake_init(&f, 1);
+    set(f.trained[0], ROW(1, 1, 1, 1, 1, 1));
+    set(f.trained[1], ROW(5, -1, 2, 1, 1, 1)); /* 4, -2, 1 */
+    finish(*state, &f, "merge", sum);
+    is(f.weights.x, ROW(1 + 2, 1 - 1, 1.5f, 1, 1, 1));
+    fake_init(&f, 2);
+    set(f.trained[0], ROW(1, 1, 1, 1, 1, 1));
+    set(f.trained[1], ROW(5, -1, 2, 1, 1, 1));
+    set(f.trained[2], ROW(-1, 5, 1, 1, 3, 1.5f)); /* -2, 4, 0, 0, 2, 1/2 */
+    finish(*state, &f, "merge", sum);
+    is(f.weights.x, ROW(1 + 1, 1 + 1, 1.5f, 1, 2, 1.25f));
+    finish(*state, &f, "merge", ties); /* 4, -2, 1 and -2, 4, 2 stay; the signs are +, +, +, 0, + */
+    is(f.weights.x, ROW(1 + 2, 1 + 2, 1.5f, 1, 2, 1));
+
+    answer r;
+    asked a = ask_for(*state, "merge", sum);
+    plan_at(&a, UNEVEN, 5, 1, &r);
+    assert_true(r.request.hooks == PRN_HOOK_FINISH && r.request.start_step == PRN_START_RANDOM);
+    done_with(&a);
+    a = ask_for(*state, "merge", PAIRS("method", "ema", "base", "initial")); /* an average of steps: nothing to average at the first */
+    plan_at(&a, UNEVEN, 5, 1, &r);
+    assert_int_equal(r.request.hooks, 0);
+    done_with(&a);
+}
+
 /* ---- A-GEM ------------------------------------------------------------------------------------------------------------------------------ */
 
 static void project(const ground *g, const float *gradient, const float *memory, const float *wanted)
@@ -763,10 +820,12 @@ int main(void)
         cmocka_unit_test(test_a_buffer_in_steps_worth_forgets_for_good),
         cmocka_unit_test(test_no_buffer_outgrows_its_size_and_no_share_grows),
         cmocka_unit_test(test_shares_of_a_batch),
+        cmocka_unit_test(test_a_boundless_buffer),
         cmocka_unit_test(test_memories_and_teachers),
         cmocka_unit_test(test_costs),
         cmocka_unit_test(test_ties),
         cmocka_unit_test(test_task_arithmetic_and_averages),
+        cmocka_unit_test(test_merges_of_changes_from_what_was_there_before),
         cmocka_unit_test(test_projection),
         cmocka_unit_test(test_patching),
         cmocka_unit_test(test_fisher_information_and_its_penalty),

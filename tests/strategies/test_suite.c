@@ -149,10 +149,11 @@ static void test_bundled_options(void **state)
     passes("patching", NULL, (const prn__option_pair[]){{"grid", "0.2,0.8"}, {"validation", "it's held out"}}, 2);
     passes("merge", NULL, (const prn__option_pair[]){{"method", "ties"}, {"start", "initial"}, {"deploy", "trained"}}, 3);
     passes("merge", NULL, (const prn__option_pair[]){{"method", "task_arithmetic"}, {"start", "merged"}}, 2);
+    passes("merge", NULL, (const prn__option_pair[]){{"method", "ties"}, {"start", "merged"}, {"base", "initial"}}, 3);
     passes("zscl", NULL, (const prn__option_pair[]){{"reference", "past"}, {"teacher", "initial"}, {"memory_batch", "6"}}, 3);
     passes("zscl", NULL, (const prn__option_pair[]){{"reference", "stream"}, {"teacher", "initial"}}, 2);
     passes("cumulative", NULL, (const prn__option_pair[]){{"budget_multiples", "1,1.5,2"}}, 1);
-    passes("replay", NULL, (const prn__option_pair[]){{"rule", "reservoir"}, {"mix", "0.5"}, {"size", "30"}, {"unit", "samples"}}, 4);
+    passes("replay", NULL, (const prn__option_pair[]){{"rule", "reservoir"}, {"mix", "0,0.5,0.25"}, {"size", "30"}, {"unit", "samples"}}, 4);
 }
 
 /* ---- broken ones ---- */

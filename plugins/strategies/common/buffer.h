@@ -74,7 +74,8 @@ static inline void buffer_share_out(const buffer_rule *rule, const prn_time_line
 
 static inline int64_t buffer_room(const buffer_rule *rule, const prn_time_line *line, uint32_t t)
 {
-    return (int64_t)(rule->in_steps ? rule->size * (double)line->steps[t - 2].samples : rule->size);
+    const double room = rule->in_steps ? rule->size * (double)line->steps[t - 2].samples : rule->size;
+    return room < 9e18 ? (int64_t)room : INT64_MAX; /* what a double holds may be more than a count can */
 }
 
 /* Shares of the former steps 1..step-1 at time step `step` into (step-1); their sum. */

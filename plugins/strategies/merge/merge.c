@@ -8,6 +8,9 @@
  *   ties             m_t = w_1 + scale * the TIES merge of tau_2..tau_t: of each, only the `density` largest values stay; each
  *                    parameter takes the sign of their sum, and the mean of those that have that sign
  *                                                                     Yadav et al., "TIES-merging", 2023
+ *
+ * Both papers merge changes of a pretrained model. With base = "initial" these do, too: w_0, the recipe's `init`, stands for w_1, and the
+ * first step's change tau_1 is one of those that are merged. A time line that begins with random weights has nothing there to add to.
  */
 #include <perennial/strategy.h>
 
@@ -18,10 +21,11 @@ struct prn_strategy_instance {
     const prn_host *host;
     const char *method, *start;
     double decay, scale, density;
+    uint32_t base; /* the step whose weights as trained the changes of later steps are added to; 0: what the time line began with */
     int reports_trained;
 };
 
-enum { OPTION_METHOD, OPTION_START, OPTION_DEPLOY, OPTION_DECAY, OPTION_SCALE, OPTION_DENSITY };
+enum { OPTION_METHOD, OPTION_START, OPTION_DEPLOY, OPTION_DECAY, OPTION_SCALE, OPTION_DENSITY, OPTION_BASE };
 
 static const prn_option options[] = {
     {.struct_size = sizeof(prn_option), .type = PRN_OPTION_CHOICE, .name = "method", .unit = "", .preset = "ema", .choices = "ema|task_arithmetic|ties",
@@ -36,6 +40,9 @@ static const prn_option options[] = {
      .help = "task_arithmetic, ties: what the merged change is multiplied by"},
     {.struct_size = sizeof(prn_option), .type = PRN_OPTION_REAL, .name = "density", .unit = "fraction", .preset = "0.2", .minimum = 0, .maximum = 1,
      .help = "ties: share of each step's change that is kept, the largest magnitudes"},
+    {.struct_size = sizeof(prn_option), .type = PRN_OPTION_CHOICE, .name = "base", .unit = "", .preset = "first", .choices = "first|initial",
+     .help = "task_arithmetic, ties: what changes are added to: the first step's weights, or what the time line began with (the recipe's `init`), and then"
+             " the first step's change is merged, too"},
 };
 
 static prn_status open_instance(const prn_host *host, const prn_option_value *values, prn_strategy_instance **instance, prn_error *error)
@@ -49,6 +56,7 @@ static prn_status open_instance(const prn_host *host, const prn_option_value *va
     self->method = values[OPTION_METHOD].string;
     self->start = values[OPTION_START].string;
     self->reports_trained = strcmp(values[OPTION_DEPLOY].string, "trained") == 0;
+    self->base = strcmp(self->method, "ema") == 0 || strcmp(values[OPTION_BASE].string, "first") == 0 ? 1 : 0;
     self->decay = values[OPTION_DECAY].real;
     self->scale = values[OPTION_SCALE].real;
     self->density = values[OPTION_DENSITY].real;
@@ -75,7 +83,7 @@ static prn_status plan(prn_strategy_instance *self, const prn_time_line *line, u
     start_of(self, step, &request->start_step, &request->start_from);
     request->sources[0] = (prn_source){.time_step = step};
     request->source_count = 1;
-    if (step > 1) {
+    if (step > self->base) {
         request->hooks = PRN_HOOK_FINISH;
         request->evaluate = self->reports_trained ? PRN_WEIGHTS_TRAINED : PRN_WEIGHTS_DEPLOYED;
     }
@@ -114,7 +122,7 @@ static float threshold_of(const float *x, int64_t n, int64_t count)
     return value;
 }
 
-/* `stage->weights` = w_1 + scale * TIES(tau_2..tau_t). Works in host memory: signs and order are no flat-vector operations. Two passes over
+/* `stage->weights` = w_base + scale * TIES(tau_(base+1)..tau_t). Works in host memory: signs and order are no flat-vector operations. Two passes over
  * the changes, one to elect signs and one to average, so that three arrays are enough whatever the number of steps. */
 static prn_status merge_ties(prn_strategy_instance *self, const prn_stage *stage, prn_vector *change, prn_vector *room, prn_error *error)
 {
@@ -130,7 +138,7 @@ static prn_status merge_ties(prn_strategy_instance *self, const prn_stage *stage
         votes[i] = 0;
     }
     for (int pass = 0; pass < 2 && kept > 0; pass++) {
-        for (uint32_t k = 2; k <= stage->time_step && status == PRN_OK; k++) {
+        for (uint32_t k = self->base + 1; k <= stage->time_step && status == PRN_OK; k++) {
             status = change_of(self, stage, k, change, room, error);
             if (status == PRN_OK) {
                 status = v->read(v->self, change, x, error);
@@ -163,7 +171,7 @@ static prn_status merge_ties(prn_strategy_instance *self, const prn_stage *stage
     host->release(host->self, mean);
     host->release(host->self, votes);
     if (status == PRN_OK) {
-        status = stage->load_weights(stage->self, 1, PRN_WEIGHTS_TRAINED, room, error);
+        status = stage->load_weights(stage->self, self->base, PRN_WEIGHTS_TRAINED, room, error);
     }
     return status == PRN_OK ? v->axpby(v->self, stage->weights, 1, room, self->scale, change, error) : status;
 }
@@ -171,8 +179,8 @@ static prn_status merge_ties(prn_strategy_instance *self, const prn_stage *stage
 static prn_status merge_arithmetic(prn_strategy_instance *self, const prn_stage *stage, prn_vector *change, prn_vector *room, prn_error *error)
 {
     const prn_vectors *v = stage->vectors;
-    prn_status status = stage->load_weights(stage->self, 1, PRN_WEIGHTS_TRAINED, stage->weights, error);
-    for (uint32_t k = 2; k <= stage->time_step && status == PRN_OK; k++) {
+    prn_status status = stage->load_weights(stage->self, self->base, PRN_WEIGHTS_TRAINED, stage->weights, error);
+    for (uint32_t k = self->base + 1; k <= stage->time_step && status == PRN_OK; k++) {
         status = change_of(self, stage, k, change, room, error);
         if (status == PRN_OK) {
             status = v->axpby(v->self, stage->weights, 1, stage->weights, self->scale, change, error);

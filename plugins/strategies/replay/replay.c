@@ -7,7 +7,8 @@
 struct prn_strategy_instance {
     const prn_host *host;
     buffer_rule rule;
-    double mix;
+    const double *mix; /* the host's, while the instance lives */
+    uint64_t mix_count;
 };
 
 enum { OPTION_SIZE, OPTION_UNIT, OPTION_RULE, OPTION_MIX, OPTION_HALF_LIFE };
@@ -19,14 +20,18 @@ static const prn_option options[] = {
      .help = "samples, or time steps' worth: multiples of the samples that the step before brought"},
     {.struct_size = sizeof(prn_option), .type = PRN_OPTION_CHOICE, .name = "rule", .unit = "", .preset = "equal", .choices = BUFFER_RULES,
      .help = "how former steps share the buffer"},
-    {.struct_size = sizeof(prn_option), .type = PRN_OPTION_REAL, .name = "mix", .unit = "fraction", .preset = "0", .minimum = 0, .maximum = 0.99,
-     .help = "share of each batch that comes from the buffer; 0: in proportion to the samples in it"},
+    {.struct_size = sizeof(prn_option), .type = PRN_OPTION_REAL_LIST, .name = "mix", .unit = "fraction", .preset = "0", .minimum = 0, .maximum = 0.99,
+     .help = "share of each batch that comes from the buffer, or a list with that of each time step, the last of which holds for all later ones; 0: in"
+             " proportion to the samples in it"},
     {.struct_size = sizeof(prn_option), .type = PRN_OPTION_REAL, .name = "half_life", .unit = "steps", .preset = "1", .minimum = 1e-3, .maximum = 1e6,
      .help = "exp: the age at which a share has halved"},
 };
 
 static prn_status open_instance(const prn_host *host, const prn_option_value *values, prn_strategy_instance **instance, prn_error *error)
 {
+    if (values[OPTION_MIX].list_count == 0) {
+        return prn_error_set(error, PRN_INVALID, "replay: mix is empty; give at least one number, such as 0.5");
+    }
     prn_strategy_instance *self = host->allocate(host->self, sizeof *self, "replay");
     *instance = self;
     if (self == NULL) {
@@ -35,7 +40,8 @@ static prn_status open_instance(const prn_host *host, const prn_option_value *va
     self->host = host;
     self->rule = (buffer_rule){.name = values[OPTION_RULE].string, .size = values[OPTION_SIZE].real, .half_life = values[OPTION_HALF_LIFE].real,
                                .in_steps = strcmp(values[OPTION_UNIT].string, "steps") == 0};
-    self->mix = values[OPTION_MIX].real;
+    self->mix = values[OPTION_MIX].list;
+    self->mix_count = values[OPTION_MIX].list_count;
     return PRN_OK;
 }
 
@@ -53,10 +59,11 @@ static prn_status plan(prn_strategy_instance *self, const prn_time_line *line, u
     if (shares == NULL) {
         return prn_error_set(error, PRN_NO_MEMORY, "replay: out of memory");
     }
+    const double mix = self->mix[step - 1 < self->mix_count ? step - 1 : self->mix_count - 1];
     int64_t kept = buffer_shares(&self->rule, line, step, shares);
     request->start_step = step - 1;
-    request->sources[0] = (prn_source){.time_step = step, .weight = self->mix > 0 && kept > 0 ? 1 - self->mix : 0};
-    request->source_count = 1 + buffer_sources(line, step, shares, kept, self->mix, request->sources + 1);
+    request->sources[0] = (prn_source){.time_step = step, .weight = mix > 0 && kept > 0 ? 1 - mix : 0};
+    request->source_count = 1 + buffer_sources(line, step, shares, kept, mix, request->sources + 1);
     self->host->release(self->host->self, shares);
     return PRN_OK;
 }
