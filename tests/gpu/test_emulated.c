@@ -121,6 +121,9 @@ static void test_own_products(void **state)
     conform(*state, "fp32", "false", "similarity", 70);
     assert_int_equal(setenv("PRN_EMULATOR_PRODUCTS", "plain", 1), 0);
     conform(*state, "fp32", "false", "linear_grad_w", 88);
+    assert_int_equal(setenv("PRN_EMULATOR_PRODUCTS", "refused", 1), 0);
+    conform(*state, "bf16", "false", "linear_grad_w", 88);
+    conform(*state, "bf16", "false", "similarity", 70);
     assert_int_equal(unsetenv("PRN_EMULATOR_PRODUCTS"), 0);
 }
 
@@ -260,6 +263,67 @@ static unsigned long launches_of(const char *kernel)
     void *driver = dlopen("libcuda.so.1", RTLD_NOW | RTLD_LOCAL), *found = driver != NULL ? dlsym(driver, "emulated_launches") : NULL;
     memcpy(&count, &found, sizeof count);
     return count != NULL ? count(kernel) : 0;
+}
+
+/* bf16 attention of head widths that kernels are made for and that are padded to one of them, over one tile and over three, causal and not, with
+ * activations in bf16: gradients of a whole model against fp64. */
+static void test_head_widths(void **state)
+{
+    const fixture *f = *state;
+    static const struct {
+        int64_t width, patch, context; /* (24 / patch)^2 + 1 positions */
+        const char *kernel;
+    } forms[] = {
+        {16, 2, 150, "prn_attention_mma_grad_q_32"}, {40, 8, 40, "prn_attention_mma_grad_64"}, {64, 2, 150, "prn_attention_mma_grad_kv_64"},
+        {80, 2, 100, "prn_attention_mma_grad_q_96"}, {88, 8, 64, "prn_attention_mma_grad_96"}, {128, 2, 70, "prn_attention_mma_grad_kv_128"},
+        {104, 6, 30, "prn_attention_mma_grad_128"},  {32, 8, 20, "prn_attention_mma_grad_32"},
+    };
+    prn__device device = open_cuda(f, "bf16", "true", "false");
+    for (size_t k = 0; k < sizeof forms / sizeof forms[0]; k++) {
+        const prn__trainer_config trainer_config = base_config();
+        prn__model_config config;
+        prn__model *model;
+        prn__trainer *trainer;
+        prn__batch batch;
+        double *vectors[2], losses[2], difference = 0, norm = 0;
+        const unsigned long before = launches_of(forms[k].kernel);
+        OK(prn__model_config_resolve("ViT-nano-32px", &config, error));
+        config.text.vocab_size = 120;
+        config.text.context_length = forms[k].context;
+        config.embed_dim = 32;
+        config.vision.image_size = 24;
+        config.vision.patch_size = forms[k].patch;
+        config.vision.width = config.text.width = 2 * forms[k].width;
+        config.vision.head_width = forms[k].width;
+        config.text.heads = 2;
+        config.text.layers = config.vision.layers = 1;
+        OK(prn__model_create(&config, PRN__DECAY_DIMENSIONS, &model, error));
+        float *flat = prn__alloc_array((size_t)model->flat_elements, sizeof *flat);
+        prn__model_init(model, 7, flat);
+        test_batch_make(&batch, &config, BATCH, 31 + k);
+        for (int side = 0; side < 2; side++) {
+            vectors[side] = prn__alloc_array((size_t)model->flat_elements, sizeof *vectors[side]);
+            OK(prn__trainer_create(model, side == 0 ? &f->reference : &device, &trainer_config, &trainer, error));
+            OK(prn__trainer_set_state(trainer, flat, NULL, NULL, 0, error));
+            OK(prn__trainer_gradients(trainer, &batch, &losses[side], vectors[side], error));
+            prn__trainer_destroy(trainer);
+        }
+        for (int64_t i = 0; i < model->flat_elements; i++) {
+            difference += (vectors[1][i] - vectors[0][i]) * (vectors[1][i] - vectors[0][i]);
+            norm += vectors[0][i] * vectors[0][i];
+        }
+        print_message("head width %d: gradients %.2g of their norm apart\n", (int)forms[k].width, sqrt(difference / norm));
+        assert_true(sqrt(difference / norm) <= 6e-2);
+        if (!on_device() && launches_of(forms[k].kernel) == before) {
+            fail_msg("%s was not launched", forms[k].kernel);
+        }
+        prn__free(vectors[0]);
+        prn__free(vectors[1]);
+        prn__free(flat);
+        test_batch_free(&batch);
+        prn__model_destroy(model);
+    }
+    prn__device_close(&device);
 }
 
 /* Updates that are put together, whether gradients are held or all kept, give the bytes of one after the other (as they are when each is timed). */
@@ -533,6 +597,7 @@ int main(int argc, char **argv)
 {
     const struct CMUnitTest anywhere[] = {
         cmocka_unit_test(test_conformance),     cmocka_unit_test(test_conformance_bf16), cmocka_unit_test(test_gradients),
+        cmocka_unit_test(test_head_widths),
         cmocka_unit_test(test_training_fp32),   cmocka_unit_test(test_training_bf16),    cmocka_unit_test(test_resume_across),
         cmocka_unit_test(test_ahead),           cmocka_unit_test(test_ahead_buffers),    cmocka_unit_test(test_updates),
     };

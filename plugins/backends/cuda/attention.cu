@@ -114,18 +114,26 @@ KERNEL(attention, ATTENTION_THREADS)
     }
 }
 
-/* A warp a row and head. */
+/* Eight lanes a row and head; every lane of a warp takes part in the sums. */
 KERNEL(attention_delta, THREADS)
 {
     const int64_t c = a.heads * a.width, all = a.rows * a.heads;
-    for (int64_t at = (int64_t)blockIdx.x * WARPS + threadIdx.x / WARP; at < all; at += (int64_t)gridDim.x * WARPS) {
-        const int64_t first = at / a.heads * c + at % a.heads * a.width;
+    const int lane = (int)threadIdx.x % DELTA_LANES;
+    values dy = a.dy, y = a.y;
+    dy.is_wide = a.width % 4 == 0 ? dy.is_wide : 0;
+    y.is_wide = a.width % 4 == 0 ? y.is_wide : 0;
+    for (int64_t base = (int64_t)blockIdx.x * (THREADS / DELTA_LANES); base < all; base += (int64_t)gridDim.x * (THREADS / DELTA_LANES)) {
+        const int64_t at = base + threadIdx.x / DELTA_LANES, first = at / a.heads * c + at % a.heads * a.width, end = first + a.width;
         float sum = 0;
-        for (int64_t d = threadIdx.x % WARP; d < a.width; d += WARP) {
-            sum += load(a.dy, first + d) * load(a.y, first + d);
+        for (int64_t i = first + lane * 4; at < all && i < end; i += DELTA_LANES * 4) {
+            const four g = load4(dy, i, end), x = load4(y, i, end);
+            sum += (g.v[0] * x.v[0] + g.v[1] * x.v[1]) + (g.v[2] * x.v[2] + g.v[3] * x.v[3]);
         }
-        sum = warp_sum(sum);
-        if (threadIdx.x % WARP == 0) {
+#pragma unroll
+        for (int step = DELTA_LANES / 2; step > 0; step /= 2) {
+            sum += __shfl_xor_sync(EVERY_LANE, sum, step);
+        }
+        if (lane == 0 && at < all) {
             a.delta[at] = sum;
         }
     }

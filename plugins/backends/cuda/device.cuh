@@ -13,9 +13,8 @@
 #define SHARED(type, name) type *const name = (type *)emulated_shared()
 #else
 #include <cuda_bf16.h>
-#define SHARED(type, name)                                  \
-    extern __shared__ __align__(16) unsigned char prn_shared[]; \
-    type *const name = (type *)prn_shared
+extern __shared__ __align__(16) unsigned char prn_shared[];
+#define SHARED(type, name) type *const name = (type *)prn_shared
 #endif
 
 #define KERNEL(name, threads) extern "C" __global__ void __launch_bounds__(threads) prn_##name(const name##_arguments a)
@@ -28,6 +27,12 @@ CUDA_KERNELS(KERNEL_TYPE)
 
 struct alignas(16) four {
     float v[4];
+};
+struct eight {
+    float v[8];
+};
+struct alignas(16) sixteen { /* bytes */
+    uint32_t v[4];
 };
 struct alignas(8) two_words {
     uint32_t v[2];
@@ -113,12 +118,55 @@ static __device__ __forceinline__ void store4(const values &x, int64_t i, int64_
     }
 }
 
-/* Row `row` of a matrix with `columns` columns: four neighbours are read at once only when every row begins at a multiple of four. */
+/* Eight neighbours from `i`, a multiple of eight, likewise. */
+static __device__ __forceinline__ eight load8(const values &x, int64_t i, int64_t end)
+{
+    eight r;
+    if (x.is_half && x.is_wide == 2 && i + 8 <= end) {
+        const sixteen w = *(const sixteen *)((const uint16_t *)x.data + i);
+#pragma unroll
+        for (int j = 0; j < 4; j++) {
+            r.v[2 * j] = from_half(w.v[j]);
+            r.v[2 * j + 1] = __uint_as_float(w.v[j] & 0xffff0000u);
+        }
+        return r;
+    }
+    const four low = load4(x, i, end), high = load4(x, i + 4, end);
+#pragma unroll
+    for (int j = 0; j < 4; j++) {
+        r.v[j] = low.v[j];
+        r.v[4 + j] = high.v[j];
+    }
+    return r;
+}
+
+static __device__ __forceinline__ void store8(const values &x, int64_t i, int64_t end, const eight &r)
+{
+    if (x.is_half && x.is_wide == 2 && i + 8 <= end) {
+        sixteen w;
+#pragma unroll
+        for (int j = 0; j < 4; j++) {
+            w.v[j] = two_halves(r.v[2 * j], r.v[2 * j + 1]);
+        }
+        *(sixteen *)((uint16_t *)x.data + i) = w;
+        return;
+    }
+    four low, high;
+#pragma unroll
+    for (int j = 0; j < 4; j++) {
+        low.v[j] = r.v[j];
+        high.v[j] = r.v[4 + j];
+    }
+    store4(x, i, end, low);
+    store4(x, i + 4, end, high);
+}
+
+/* Row `row` of a matrix with `columns` columns: neighbours are read at once only when every row begins at a multiple of so many. */
 static __device__ __forceinline__ values row_of(const values &x, int64_t row, int64_t columns)
 {
     values r = x;
     r.data = x.is_half ? (void *)((uint16_t *)x.data + row * columns) : (void *)((float *)x.data + row * columns);
-    r.is_wide = x.is_wide && columns % 4 == 0;
+    r.is_wide = columns % 8 == 0 ? x.is_wide : columns % 4 == 0 ? x.is_wide != 0 : 0;
     return r;
 }
 

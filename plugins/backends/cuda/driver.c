@@ -48,6 +48,9 @@ prn_status driver_load(driver *d, prn_error *error)
         return driver_status(d, result, "starting the NVIDIA driver", error);
     }
     library = dlopen("libcublasLt.so.13", RTLD_NOW | RTLD_LOCAL);
+    if (library == NULL) { /* a toolkit that the loader was not told of */
+        library = dlopen("/usr/local/cuda/lib64/libcublasLt.so.13", RTLD_NOW | RTLD_LOCAL);
+    }
     d->has_lt = library != NULL && find_lt(d, library) == NULL;
     return PRN_OK;
 }

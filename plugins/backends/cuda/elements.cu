@@ -1,40 +1,63 @@
-/* plugins/backends/cuda/elements.cu: element-wise operations, the optimizer, whole sums. Four elements a thread and turn. */
+/* plugins/backends/cuda/elements.cu: element-wise operations, the optimizer, whole sums. */
 #include "device.cuh"
 
-KERNEL(element, THREADS)
+/* y = f(a, b), eight neighbours a thread and turn. */
+template <class F> static __device__ __forceinline__ void each_element(const element_args &a, const F &f)
 {
-    const int64_t stride = (int64_t)gridDim.x * THREADS * 4;
-    const float number = a.scalar.data != nullptr ? load(a.scalar, 0) : 0.0f;
-    for (int64_t i = ((int64_t)blockIdx.x * THREADS + threadIdx.x) * 4; i < a.n; i += stride) {
-        four x = {{0, 0, 0, 0}}, z = {{0, 0, 0, 0}}, y = {{0, 0, 0, 0}};
+    const int64_t stride = (int64_t)gridDim.x * THREADS * 8;
+    for (int64_t i = ((int64_t)blockIdx.x * THREADS + threadIdx.x) * 8; i < a.n; i += stride) {
+        eight x = {}, z = {}, y = {};
         if (a.a.data != nullptr) {
-            x = load4(a.a, i, a.n);
+            x = load8(a.a, i, a.n);
         }
         if (a.b.data != nullptr) {
-            z = load4(a.b, i, a.n);
+            z = load8(a.b, i, a.n);
         }
         if (a.accumulate) {
-            y = load4(a.y, i, a.n);
+            y = load8(a.y, i, a.n);
         }
 #pragma unroll
-        for (int j = 0; j < 4; j++) {
-            float r;
-            switch (a.kind) {
-            case ELEMENT_ACTIVATION: r = activate(a.activation, x.v[j]); break;
-            case ELEMENT_ACTIVATION_ADD: r = activate(a.activation, x.v[j]) + z.v[j]; break;
-            case ELEMENT_ACTIVATION_GRAD: r = x.v[j] * activate_slope(a.activation, z.v[j]); break;
-            case ELEMENT_AXPBY: r = a.alpha * x.v[j] + a.beta * z.v[j]; break;
-            case ELEMENT_MULTIPLY: r = x.v[j] * z.v[j]; break;
-            case ELEMENT_SCALE: r = x.v[j] * number; break;
-            case ELEMENT_EXP: r = expf(x.v[j]); break;
-            case ELEMENT_CLAMP: r = x.v[j] < a.alpha ? a.alpha : x.v[j] > a.beta ? a.beta : x.v[j]; break;
-            case ELEMENT_FILL: r = a.alpha; break;
-            case ELEMENT_BROADCAST: r = a.alpha * number; break;
-            default: r = x.v[j]; break;
-            }
+        for (int j = 0; j < 8; j++) {
+            const float r = f(x.v[j], z.v[j]);
             y.v[j] = a.accumulate ? y.v[j] + r : r;
         }
-        store4(a.y, i, a.n, y);
+        store8(a.y, i, a.n, y);
+    }
+}
+
+/* What is done is chosen once, not for each element. */
+KERNEL(element, THREADS)
+{
+    const float number = a.scalar.data != nullptr ? load(a.scalar, 0) : 0.0f, alpha = a.alpha, beta = a.beta;
+    const int is_gelu = a.activation == 1, is_quick = a.activation == 2;
+    switch (a.kind) {
+    case ELEMENT_ACTIVATION:
+    case ELEMENT_ACTIVATION_ADD: /* b is absent, or added */
+        if (is_gelu) {
+            each_element(a, [](float x, float z) { return activate(1, x) + z; });
+        } else if (is_quick) {
+            each_element(a, [](float x, float z) { return activate(2, x) + z; });
+        } else {
+            each_element(a, [](float x, float z) { return x + z; });
+        }
+        break;
+    case ELEMENT_ACTIVATION_GRAD:
+        if (is_gelu) {
+            each_element(a, [](float x, float z) { return x * activate_slope(1, z); });
+        } else if (is_quick) {
+            each_element(a, [](float x, float z) { return x * activate_slope(2, z); });
+        } else {
+            each_element(a, [](float x, float) { return x; });
+        }
+        break;
+    case ELEMENT_AXPBY: each_element(a, [=](float x, float z) { return alpha * x + beta * z; }); break;
+    case ELEMENT_MULTIPLY: each_element(a, [](float x, float z) { return x * z; }); break;
+    case ELEMENT_SCALE: each_element(a, [=](float x, float) { return x * number; }); break;
+    case ELEMENT_EXP: each_element(a, [](float x, float) { return expf(x); }); break;
+    case ELEMENT_CLAMP: each_element(a, [=](float x, float) { return x < alpha ? alpha : x > beta ? beta : x; }); break;
+    case ELEMENT_FILL: each_element(a, [=](float, float) { return alpha; }); break;
+    case ELEMENT_BROADCAST: each_element(a, [=](float, float) { return alpha * number; }); break;
+    default: each_element(a, [](float x, float) { return x; }); break;
     }
 }
 

@@ -73,7 +73,7 @@ struct prn_backend_instance {
     uint64_t scratch_version; /* raised when `scratch` moves */
     staging_ring staging, ahead; /* for `stream` and for `copies` */
     CUstream copies;
-    int half, fast, graphs, timing;
+    int half, fast, graphs, timing, told_refused;
     CUevent began, ended; /* timing */
     struct {
         uint64_t calls;

@@ -26,16 +26,23 @@ enum {
     ATTENTION_THREADS = 128,
     ADAMW_PIECES = 64,          /* parameters of one launch, at most */
     MATMUL_TILE = 32,           /* of the library-free matrix product */
+    DELTA_LANES = 8,            /* of a row and head of attention_delta */
     MMA_TILE = 64,              /* rows of a tile in the bf16 attention kernels */
-    MMA_WIDTH = 64,             /* their head width */
-    MMA_THREADS = 128
+    MMA_THREADS = 128,
+    MMA_STATISTICS = 2 * 2 * MMA_TILE * 4 /* bytes of lse and delta of two tiles */
 };
+
+/* X(head width of a bf16 attention kernel); smaller ones are padded to the next. Each has a forward kernel, and gradients: of groups of one tile, by
+ * queries, by keys and values. */
+#define MMA_WIDTHS(X) X(32) X(64) X(96) X(128)
+/* Tiles of the other side that there is room for in shared memory at once. */
+#define MMA_STAGES(width) ((width) <= 96 ? 2 : 1)
 
 /* REAL values in device memory. */
 typedef struct values {
     void *data; /* NULL when absent */
     int32_t is_half; /* 1: bf16 */
-    int32_t is_wide; /* 1: four neighbours at a multiple of four may be read at once */
+    int32_t is_wide; /* 1: four neighbours at a multiple of four may be read at once; 2: eight at a multiple of eight, too */
 } values;
 
 typedef enum element_kind {
@@ -231,6 +238,12 @@ typedef struct attention_args {
     int32_t causal, accumulate, tile; /* tile: rows of one */
 } attention_args;
 
+#define OF_MMA_WIDTH(X, width)                                             \
+    X(attention_mma_##width, attention_args, MMA_THREADS)                  \
+    X(attention_mma_grad_##width, attention_args, MMA_THREADS)             \
+    X(attention_mma_grad_q_##width, attention_args, MMA_THREADS)           \
+    X(attention_mma_grad_kv_##width, attention_args, MMA_THREADS)
+
 /* X(name, its argument type, threads of a block at most) */
 #define CUDA_KERNELS(X)                                                    \
     X(element, element_args, THREADS)                                      \
@@ -260,9 +273,7 @@ typedef struct attention_args {
     X(attention_delta, attention_args, THREADS)                            \
     X(attention_grad_q, attention_args, ATTENTION_THREADS)                 \
     X(attention_grad_kv, attention_args, ATTENTION_THREADS)                \
-    X(attention_mma, attention_args, MMA_THREADS)                          \
-    X(attention_mma_grad_q, attention_args, MMA_THREADS)                   \
-    X(attention_mma_grad_kv, attention_args, MMA_THREADS)
+    OF_MMA_WIDTH(X, 32) OF_MMA_WIDTH(X, 64) OF_MMA_WIDTH(X, 96) OF_MMA_WIDTH(X, 128)
 
 typedef enum kernel_id {
 #define KERNEL_ENUM(name, type, threads) KERNEL_##name,

@@ -54,7 +54,8 @@ typedef struct work {
 
 static values values_at(void *data, int is_half)
 {
-    return (values){.data = data, .is_half = is_half, .is_wide = (uintptr_t)data % (is_half ? 8 : 16) == 0};
+    const int wide = (uintptr_t)data % 16 == 0 ? 2 : (uintptr_t)data % 8 == 0 && is_half;
+    return (values){.data = data, .is_half = is_half, .is_wide = wide};
 }
 
 static values operand_values(const work *w, const operand *o, int32_t tensor)
@@ -90,7 +91,7 @@ static prn_status launch(const work *w, kernel_id kernel, const void *arguments,
 
 prn_status elements_launch(prn_backend_instance *d, const element_args *arguments, prn_error *error)
 {
-    return kernel_launch(d, KERNEL_element, arguments, blocks_for(arguments->n, THREADS * 4), 1, THREADS, 0, error);
+    return kernel_launch(d, KERNEL_element, arguments, blocks_for(arguments->n, THREADS * 8), 1, THREADS, 0, error);
 }
 
 prn_status values_copy(prn_backend_instance *d, values target, values source, int64_t n, prn_error *error)
@@ -241,9 +242,42 @@ static int32_t general_tile(int64_t width)
     return tile;
 }
 
-static int uses_mma(const prn_backend_instance *d, const operation *v)
+/* ---- attention on matrix units ---- */
+
+enum { MMA_FORWARD, MMA_GRAD, MMA_GRAD_Q, MMA_GRAD_KV }; /* in the order of the kernels of one width */
+
+/* Which of the widths that there are kernels for, or -1. */
+static int mma_index(const prn_backend_instance *d, int64_t head_width)
 {
-    return d->half && v->head_width == MMA_WIDTH;
+    static const int64_t widths[] = {
+#define WIDTH(width) width,
+        MMA_WIDTHS(WIDTH)
+#undef WIDTH
+    };
+    int i = 0, count = sizeof widths / sizeof widths[0];
+    while (i < count && widths[i] < head_width) {
+        i++;
+    }
+    return d->half && head_width % 8 == 0 && i < count ? i : -1;
+}
+
+static size_t mma_shared(int index, int which, int64_t tiles)
+{
+    static const struct {
+        size_t tile;
+        int stages;
+    } sizes[] = {
+#define SIZE(width) {(size_t)MMA_TILE * ((width) + 8) * sizeof(uint16_t), MMA_STAGES(width)},
+        MMA_WIDTHS(SIZE)
+#undef SIZE
+    };
+    const size_t tile = sizes[index].tile, stages = tiles > 1 ? (size_t)sizes[index].stages : 1; /* a second one is not reached by groups of one tile */
+    switch (which) {
+    case MMA_FORWARD: return tile + stages * 2 * tile;
+    case MMA_GRAD: return 4 * tile + 2 * (size_t)MMA_TILE * (MMA_TILE + 8) * sizeof(uint16_t);
+    case MMA_GRAD_Q: return 2 * tile + stages * 2 * tile;
+    default: return MMA_STATISTICS + 2 * tile + stages * 2 * tile;
+    }
 }
 
 static prn_status attention_launch(const work *w, kernel_id kernel, const attention_args *a, uint32_t threads, size_t shared)
@@ -273,26 +307,31 @@ static attention_args attention_of(const work *w, int32_t tile)
                             .accumulate = v->op->attrs.accumulate, .tile = tile};
 }
 
+static prn_status mma_launch(const work *w, const attention_args *a, int index, int which)
+{
+    return attention_launch(w, (kernel_id)(KERNEL_attention_mma_32 + 4 * index + which), a, MMA_THREADS, mma_shared(index, which, a->tiles));
+}
+
 static prn_status attention(const work *w)
 {
     const operation *v = w->v;
-    const int mma = uses_mma(w->d, v);
-    attention_args a = attention_of(w, mma ? (int32_t)MMA_TILE : general_tile(v->head_width));
+    const int mma = mma_index(w->d, v->head_width);
+    attention_args a = attention_of(w, mma >= 0 ? (int32_t)MMA_TILE : general_tile(v->head_width));
     a.qkv = in(w, 0);
     a.y = out(w, 0);
     a.lse = out(w, 1);
     a.offsets = v->per_item > 0 ? NULL : v->in[1].data;
-    const size_t tile_bytes = (size_t)MMA_TILE * (MMA_WIDTH + 8) * 2;
-    const prn_status status = mma ? attention_launch(w, KERNEL_attention_mma, &a, MMA_THREADS, 3 * tile_bytes)
-                                  : attention_launch(w, KERNEL_attention, &a, ATTENTION_THREADS, general_shared(a.tile, a.width, 4));
+    const prn_status status = mma >= 0 ? mma_launch(w, &a, mma, MMA_FORWARD)
+                                       : attention_launch(w, KERNEL_attention, &a, ATTENTION_THREADS, general_shared(a.tile, a.width, 4));
     return status == PRN_OK ? clear_tail(w, a.y, v->n, a.lse, v->heads, a.offsets) : status;
 }
 
 static prn_status attention_grad(const work *w)
 {
     const operation *v = w->v;
-    const int mma = uses_mma(w->d, v);
-    attention_args a = attention_of(w, mma ? (int32_t)MMA_TILE : general_tile(v->head_width));
+    const int mma = mma_index(w->d, v->head_width);
+    prn_status status = PRN_OK;
+    attention_args a = attention_of(w, mma >= 0 ? (int32_t)MMA_TILE : general_tile(v->head_width));
     a.dy = in(w, 0);
     a.qkv = in(w, 1);
     a.y = in(w, 2);
@@ -300,15 +339,18 @@ static prn_status attention_grad(const work *w)
     a.offsets = v->per_item > 0 ? NULL : v->in[4].data;
     a.dqkv = out(w, 0);
     a.delta = scratch_at(w, 0);
-    const size_t tile_bytes = (size_t)MMA_TILE * (MMA_WIDTH + 8) * 2, statistics = 2 * MMA_TILE * sizeof(float);
-    prn_status status = launch(w, KERNEL_attention_delta, &a, row_blocks(v->m * v->heads), 0);
-    if (status == PRN_OK) {
-        status = mma ? attention_launch(w, KERNEL_attention_mma_grad_q, &a, MMA_THREADS, 5 * tile_bytes + statistics)
-                     : attention_launch(w, KERNEL_attention_grad_q, &a, ATTENTION_THREADS, general_shared(a.tile, a.width, 5));
-    }
-    if (status == PRN_OK) {
-        status = mma ? attention_launch(w, KERNEL_attention_mma_grad_kv, &a, MMA_THREADS, 6 * tile_bytes + statistics)
-                     : attention_launch(w, KERNEL_attention_grad_kv, &a, ATTENTION_THREADS, general_shared(a.tile, a.width, 6));
+    if (mma >= 0 && a.tiles <= 1) {
+        status = mma_launch(w, &a, mma, MMA_GRAD);
+    } else {
+        status = launch(w, KERNEL_attention_delta, &a, blocks_for(v->m * v->heads, THREADS / DELTA_LANES), 0);
+        if (status == PRN_OK) {
+            status = mma >= 0 ? mma_launch(w, &a, mma, MMA_GRAD_Q)
+                              : attention_launch(w, KERNEL_attention_grad_q, &a, ATTENTION_THREADS, general_shared(a.tile, a.width, 5));
+        }
+        if (status == PRN_OK) {
+            status = mma >= 0 ? mma_launch(w, &a, mma, MMA_GRAD_KV)
+                              : attention_launch(w, KERNEL_attention_grad_kv, &a, ATTENTION_THREADS, general_shared(a.tile, a.width, 6));
+        }
     }
     return status == PRN_OK && !a.accumulate ? clear_tail(w, a.dqkv, 3 * v->n, (values){0}, 0, a.offsets) : status;
 }

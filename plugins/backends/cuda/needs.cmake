@@ -1,5 +1,6 @@
 # Left out, with one line, where no CUDA toolkit of version 13 is found. CUDACXX or CUDAToolkit_ROOT name one that is not at its usual place.
-find_program(PRN_NVCC nvcc HINTS ENV CUDACXX ENV CUDAToolkit_ROOT ${CUDAToolkit_ROOT} PATHS /usr/local/cuda PATH_SUFFIXES bin)
+get_filename_component(PRN_CUDACXX_FOLDER "$ENV{CUDACXX}" DIRECTORY) # CUDACXX names the compiler itself
+find_program(PRN_NVCC nvcc HINTS ${PRN_CUDACXX_FOLDER} ENV CUDAToolkit_ROOT ${CUDAToolkit_ROOT} PATHS /usr/local/cuda PATH_SUFFIXES bin)
 set(PRN_PLUGIN_LEFT_OUT "no CUDA toolkit was found")
 if(PRN_NVCC)
   execute_process(COMMAND ${PRN_NVCC} --version OUTPUT_VARIABLE PRN_NVCC_VERSION ERROR_QUIET)

@@ -126,10 +126,13 @@ KERNEL(columns_finish, THREADS)
 {
     for (int64_t c = (int64_t)blockIdx.x * THREADS + threadIdx.x; c < a.columns; c += (int64_t)gridDim.x * THREADS) {
         float y = 0, z = 0;
+#pragma unroll 8
         for (int64_t piece = 0; piece < a.pieces; piece++) {
             y += a.partials[piece * a.stride + c];
         }
-        for (int64_t piece = 0; a.z.data != nullptr && piece < a.pieces; piece++) {
+        const int64_t pieces_of_z = a.z.data != nullptr ? a.pieces : 0;
+#pragma unroll 8
+        for (int64_t piece = 0; piece < pieces_of_z; piece++) {
             z += a.partials[piece * a.stride + a.columns + c];
         }
         if (a.y.data != nullptr) {

@@ -36,7 +36,9 @@ prn_status products_open(prn_backend_instance *d, prn_error *error)
     if (!d->api.has_lt || d->api.cublasLtCreate(&d->lt) != CUBLAS_STATUS_SUCCESS) {
         d->lt = NULL;
         d->host->log(d->host->self, PRN_LOG_WARNING,
-                     "cuda: libcublasLt.so.13 is not on the library path; matrix products are done by a kernel of our own, many times slower");
+                     d->api.has_lt ? "cuda: libcublasLt.so.13 does not start; matrix products are done by a kernel of our own, many times slower"
+                                   : "cuda: libcublasLt.so.13 is neither on the library path (LD_LIBRARY_PATH) nor in /usr/local/cuda/lib64; matrix products "
+                                     "are done by a kernel of our own, many times slower");
         return PRN_OK;
     }
     d->products = d->host->allocate(d->host->self, PRODUCT_LIMIT * sizeof *d->products, "matrix products");
@@ -172,7 +174,7 @@ static prn_status as_half(prn_backend_instance *d, values *x, int64_t n, size_t 
     if (x->is_half || x->data == NULL) {
         return PRN_OK;
     }
-    const values copy = {.data = device_pointer(d->scratch + *scratch_at), .is_half = 1, .is_wide = 1};
+    const values copy = {.data = device_pointer(d->scratch + *scratch_at), .is_half = 1, .is_wide = 2};
     *scratch_at += aligned((size_t)n * 2);
     const prn_status status = values_copy(d, copy, *x, n, error);
     *x = copy;
@@ -201,6 +203,18 @@ static prn_status own_product(prn_backend_instance *d, const product_job *job, p
                              (long long)job->m, (long long)job->n);
     }
     return kernel_launch(d, KERNEL_matmul, &arguments, tiles, 1, THREADS, 2 * MATMUL_TILE * (MATMUL_TILE + 1) * sizeof(float), error);
+}
+
+/* Once: a run that is many times slower than it should be must not be silent. */
+static void tell_refused(prn_backend_instance *d, const product_key *key)
+{
+    char text[192];
+    if (!d->told_refused) {
+        (void)snprintf(text, sizeof text, "cuda: cuBLASLt has no algorithm for a matrix product of %lld x %lld x %lld (%s); such are done by a kernel of our own, "
+                       "many times slower", (long long)key->m, (long long)key->n, (long long)key->k, key->is_half ? "bf16" : "fp32");
+        d->host->log(d->host->self, PRN_LOG_WARNING, text);
+        d->told_refused = 1;
+    }
 }
 
 prn_status product_run(prn_backend_instance *d, const product_job *asked, size_t scratch_at, int *did_sums, prn_error *error)
@@ -266,6 +280,7 @@ prn_status product_run(prn_backend_instance *d, const product_job *asked, size_t
         return status;
     }
     if (!p->is_served) {
+        tell_refused(d, &key);
         return own_product(d, &job, error);
     }
     if (!set_vector(d, p, vector)) {
@@ -277,6 +292,11 @@ prn_status product_run(prn_backend_instance *d, const product_job *asked, size_t
     const void *const c = fuses_residual ? job.residual.data : first.data;
     const cublasStatus_t answer = d->api.cublasLtMatmul(d->lt, p->operation, alpha, job.b.data, p->a, job.a.data, p->b, beta, c, p->d, first.data, p->d,
                                                         &p->algorithm, device_pointer(d->product_workspace), PRODUCT_WORKSPACE, (cudaStream_t)d->stream);
+    if (answer == CUBLAS_STATUS_NOT_SUPPORTED) { /* its own choice after all; it has begun nothing */
+        p->is_served = 0;
+        tell_refused(d, &key);
+        return own_product(d, &job, error);
+    }
     if (answer != CUBLAS_STATUS_SUCCESS) {
         return library_error(answer, &key, error);
     }

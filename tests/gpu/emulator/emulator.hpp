@@ -24,6 +24,13 @@ void *emulated_shared();
 /* Waits for every thread of the block, of the warp. An error of the launch when one has ended. */
 void emulated_block_barrier();
 void emulated_warp_barrier();
+/* Ends the program with a message: what a device would call an error of the launch. */
+[[noreturn]] void emulated_fault(const char *what);
+/* Copies to shared memory (cp.async): begun by a thread, done when it waits for them, and no earlier. What it has begun since the last one closes as a
+ * group; waiting leaves at most `open` groups open. */
+void emulated_copy(void *to, const void *from, unsigned bytes, int is_there);
+void emulated_copies_close();
+void emulated_copies_wait(unsigned open);
 /* 64 bytes of the caller's own, that the other lanes of its warp can read between barriers. */
 void *emulated_lane_room(unsigned lane);
 
@@ -71,6 +78,28 @@ static inline float atomicAdd(float *at, float x)
     const float before = *at;
     *at = before + x;
     return before;
+}
+
+/* ldmatrix, four pieces, as the PTX manual has it: rows of 16 bytes, which must be aligned. */
+static inline void emulated_ldmatrix(uint32_t r[4], const uint16_t *row, int turned)
+{
+    const unsigned lane = threadIdx.x % 32;
+    const uint16_t *rows[32];
+    if ((uintptr_t)row % 16 != 0) {
+        emulated_fault("ldmatrix from an address that is not aligned");
+    }
+    std::memcpy(emulated_lane_room(lane), &row, sizeof row);
+    emulated_warp_barrier();
+    for (unsigned l = 0; l < 32; l++) {
+        std::memcpy(&rows[l], emulated_lane_room(l), sizeof rows[l]);
+    }
+    for (unsigned piece = 0; piece < 4; piece++) {
+        const unsigned line = lane / 4, first = lane % 4 * 2;
+        const uint32_t low = turned ? rows[piece * 8 + first][line] : rows[piece * 8 + line][first];
+        const uint32_t high = turned ? rows[piece * 8 + first + 1][line] : rows[piece * 8 + line][first + 1];
+        r[piece] = low | high << 16;
+    }
+    emulated_warp_barrier();
 }
 
 /* mma m16n8k16 of bf16 with fp32 sums, as the PTX manual lays out its fragments. */

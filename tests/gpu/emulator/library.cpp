@@ -1,7 +1,7 @@
 /* tests/gpu/emulator/library.cpp: the functions of libcublasLt.so.13 that the plugin calls, as plain loops over host memory.
  *
  * Checks what the library takes on trust: that operands lie in device memory and are as aligned as the caller has said when it asked for an
- * algorithm. PRN_EMULATOR_PRODUCTS=none: no algorithm for anything; =plain: none with a bias gradient.
+ * algorithm. PRN_EMULATOR_PRODUCTS=none: no algorithm for anything; =plain: none with a bias gradient; =refused: an algorithm that is refused when used.
  */
 #include <cublasLt.h>
 
@@ -180,6 +180,10 @@ cublasStatus_t cublasLtMatmul(cublasLtHandle_t, cublasLtMatmulDesc_t opaque, con
     const desc d = *(const desc *)opaque;
     const layout a = *(const layout *)a_opaque, b = *(const layout *)b_opaque, c = *(const layout *)c_opaque, r = *(const layout *)d_opaque;
     promise made;
+    const char *mode = std::getenv("PRN_EMULATOR_PRODUCTS");
+    if (mode != nullptr && mode[0] == 'r') {
+        return CUBLAS_STATUS_NOT_SUPPORTED;
+    }
     std::memcpy(&made, algorithm, sizeof made);
     const bool on_device = d.pointer_mode == CUBLASLT_POINTER_MODE_DEVICE;
     const int64_t m = r.rows, n = r.columns, k = d.transpose[0] ? a.rows : a.columns;

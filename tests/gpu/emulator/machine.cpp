@@ -3,6 +3,8 @@
 
 #include <cstdio>
 #include <cstdlib>
+#include <cstring>
+#include <deque>
 #include <memory>
 #include <vector>
 
@@ -80,6 +82,13 @@ struct fiber {
     void *asan = nullptr;
 };
 
+/* A copy to shared memory that nobody has waited for. */
+struct copy {
+    void *to;
+    const void *from; /* NULL: zeros */
+    unsigned bytes;
+};
+
 /* A fiber runs threads one after the other until one waits; that one then keeps it. */
 struct block {
     const emulated_kernel *kernel;
@@ -90,6 +99,7 @@ struct block {
     unsigned next;           /* position in `order` of the first thread that has not begun */
     std::vector<unsigned> order;
     const char *fault;
+    std::deque<std::vector<copy>> copies[MOST_THREADS]; /* the last group of each thread is still open */
 };
 
 std::vector<std::unique_ptr<fiber>> fibers;
@@ -210,6 +220,7 @@ bool run_block()
     for (unsigned t = 0; t < now.threads; t++) {
         now.state[t] = READY;
         now.owner[t] = -1;
+        now.copies[t].assign(1, {});
     }
     now.next = 0;
     now.fault = nullptr;
@@ -226,6 +237,11 @@ bool run_block()
             all_ended = all_ended && now.state[t] == ENDED;
         }
         if (all_ended) {
+            for (unsigned t = 0; t < now.threads; t++) {
+                if (now.copies[t].size() > 1 || !now.copies[t][0].empty()) {
+                    emulated_fault("a copy to shared memory that nobody has waited for");
+                }
+            }
             return true;
         }
         bool freed = release(0, now.threads, AT_BLOCK);
@@ -233,14 +249,45 @@ bool run_block()
             freed = release(first, now.threads - first < 32 ? now.threads - first : 32, AT_WARP) || freed;
         }
         if (now.fault != nullptr || (!any && !freed)) {
-            std::fprintf(stderr, "emulator: kernel %s, block %u,%u: %s\n", now.kernel->name, blockIdx.x, blockIdx.y,
-                         now.fault != nullptr ? now.fault : "threads wait for each other in different places");
-            std::abort(); /* fibers cannot be unwound */
+            emulated_fault(now.fault != nullptr ? now.fault : "threads wait for each other in different places");
         }
     }
 }
 
 } // namespace
+
+void emulated_fault(const char *what)
+{
+    std::fprintf(stderr, "emulator: kernel %s, block %u,%u: %s\n", now.kernel->name, blockIdx.x, blockIdx.y, what);
+    std::abort(); /* fibers cannot be unwound */
+}
+
+void emulated_copy(void *to, const void *from, unsigned bytes, int is_there)
+{
+    if ((uintptr_t)to % bytes != 0 || (uintptr_t)from % bytes != 0) {
+        emulated_fault("a copy to shared memory that is not aligned");
+    }
+    now.copies[threadIdx.x].back().push_back({to, is_there ? from : nullptr, bytes});
+}
+
+void emulated_copies_close()
+{
+    now.copies[threadIdx.x].emplace_back();
+}
+
+void emulated_copies_wait(unsigned open)
+{
+    std::deque<std::vector<copy>> &groups = now.copies[threadIdx.x];
+    for (; groups.size() > open + 1; groups.pop_front()) {
+        for (const copy &c : groups.front()) {
+            if (c.from != nullptr) {
+                std::memcpy(c.to, c.from, c.bytes);
+            } else {
+                std::memset(c.to, 0, c.bytes);
+            }
+        }
+    }
+}
 
 void *emulated_shared()
 {
