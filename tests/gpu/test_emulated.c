@@ -106,7 +106,7 @@ static void test_conformance_backward(void **state)
 {
     assert_int_equal(setenv("PRN_EMULATOR_ORDER", "backward", 1), 0);
     conform(*state, "fp32", "false", "norm", 60);
-    conform(*state, "fp32", "false", "attention", 72);
+    conform(*state, "fp32", "false", "attention", 160);
     assert_int_equal(setenv("PRN_EMULATOR_ORDER", "mixed", 1), 0);
     conform(*state, "fp32", "false", "cross_entropy", 56);
     conform(*state, "fp32", "true", "lookup", 18);

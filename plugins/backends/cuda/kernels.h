@@ -24,6 +24,7 @@ enum {
     COLUMN_PIECES = 128,        /* pieces of rows, at most, of a column sum */
     ATTENTION_TILE = 32,        /* most rows of a tile in the general attention kernels */
     ATTENTION_THREADS = 128,
+    READ_TILE = THREADS,        /* keys that one query meets at a time */
     ADAMW_PIECES = 64,          /* parameters of one launch, at most */
     MATMUL_TILE = 32,           /* of the library-free matrix product */
     MMA_TILE = 64,              /* rows of a tile in the bf16 attention kernels */
@@ -231,6 +232,17 @@ typedef struct attention_args {
     int32_t causal, accumulate, tile; /* tile: rows of one */
 } attention_args;
 
+/* READ_ATTENTION. The gradient writes rows of dkv that are seen, no others. */
+typedef struct read_attention_args {
+    values q, kv, y;        /* forward: (queries, C), (M, 2C), (queries, C) */
+    values dy, dq, dkv;     /* gradient */
+    const int32_t *offsets; /* (items + 1), or NULL: groups of `positions` rows */
+    const int32_t *rows;    /* (queries): the last row that each sees, when causal; NULL: its group's first */
+    int64_t queries, items, positions, heads, width;
+    float scale;
+    int32_t causal, accumulate, reserved;
+} read_attention_args;
+
 /* X(name, its argument type, threads of a block at most) */
 #define CUDA_KERNELS(X)                                                    \
     X(element, element_args, THREADS)                                      \
@@ -262,7 +274,9 @@ typedef struct attention_args {
     X(attention_grad_kv, attention_args, ATTENTION_THREADS)                \
     X(attention_mma, attention_args, MMA_THREADS)                          \
     X(attention_mma_grad_q, attention_args, MMA_THREADS)                   \
-    X(attention_mma_grad_kv, attention_args, MMA_THREADS)
+    X(attention_mma_grad_kv, attention_args, MMA_THREADS)                  \
+    X(read_attention, read_attention_args, THREADS)                        \
+    X(read_attention_grad, read_attention_args, THREADS)
 
 typedef enum kernel_id {
 #define KERNEL_ENUM(name, type, threads) KERNEL_##name,
