@@ -69,7 +69,7 @@ weights() { # WORKSPACE: digests of all trained weights
 
 # Activations of many positions, so that micro-batches are what decides.
 narrow_recipe() {
-    sed -e 's/image_size = 16, patch_size = 8, width = 16, layers = 1, head_width = 8/image_size = 32, patch_size = 4, width = 32, layers = 2, head_width = 16/' \
+    sed -e 's/image_size = 16, patch_size = 8, width = 16, layers = 1, head_width = 8/image_size = 32, patch_size = 4, width = 32, layers = 3, head_width = 16/' \
         -e 's/batch = 8,/batch = 24, evaluate = p.evaluate { batch = 4 },/; s/steps(6)/steps(1)/; s/, p.oracle {}//' recipe.lua >narrow.lua
 }
 

@@ -285,7 +285,8 @@ static void test_good(void **state)
         world w;
         int32_t out[PRN_OP_MAX_OUTPUTS];
         world_begin(&w);
-        if (perform(&w, &good[i], out) == NONE) {
+        (void)perform(&w, &good[i], out);
+        if (w.g->failure.status != PRN_OK) {
             fail_msg("case %zu: %s", i, w.g->failure.message);
         }
         seen[good[i].kind] = 1;
