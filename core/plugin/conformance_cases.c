@@ -327,7 +327,8 @@ static void read_attention_cases(suite *u)
         for (int form = 0; form < 2 && (wanted_kind(u, PRN_OP_READ_ATTENTION) || wanted_kind(u, PRN_OP_READ_ATTENTION_GRAD)); form++) {
             trial t = begin(u, PRN_OP_READ_ATTENTION, positions > 0 ? items : rows);
             const prn_dim queries = positions > 0 ? times(1) : fixed(items);
-            const prn_dim q[] = {queries, fixed(c), {-1, PRN_NO_SYMBOL, 0}}, kv[] = {times(positions > 0 ? positions : 1), fixed(2 * c), {-1, PRN_NO_SYMBOL, 0}};
+            const prn_dim q[] = {queries, fixed(c), {-1, PRN_NO_SYMBOL, 0}};
+            const prn_dim kv[] = {times(positions > 0 ? positions : 1), fixed(2 * c), {-1, PRN_NO_SYMBOL, 0}};
             t.attrs.heads = (int32_t)heads;
             t.attrs.causal = shapes[i].causal;
             t.attrs.positions = (int32_t)positions;
