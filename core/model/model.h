@@ -71,8 +71,8 @@ prn_status prn__model_load(const prn__model *model, const char *folder, float *f
 prn_status prn__model_save(const prn__model *model, const char *folder, const float *flat, prn_error *error);
 
 /* AdamW inside a tower's program: a parameter's gradient lives in the workspace and only until it has been used up, so no vector of all
- * gradients exists. Slots besides a training tower's: m, v (flat, as the parameters), hyper (8, see ADAMW), norms (one element a parameter, in the
- * model's order: the sum of squares of its gradient). */
+ * gradients exists. Slots besides a training tower's: m, v (flat, as the parameters), hyper (8, see ADAMW), norms (two elements a parameter, in the
+ * model's order: the sum of squares of its gradient, of each part that prn__parameter_parts names; the second of a whole one is not written). */
 typedef struct prn__tower_update {
     double beta1, beta2, epsilon, decay;
     int is_late; /* 0: each parameter is updated within "backward", as soon as its gradient is complete; 1: all in a segment "update" */
@@ -94,8 +94,12 @@ typedef struct prn__tower_options {
     int recompute;      /* 1: layer norms, activations and patches are computed again in the backward pass instead of kept; attention too, in a tower so
                          * wide that it is a small part of the work */
     int every_row;      /* 1: all rows of the last block are computed, as the model is defined; 0: only those that are read. The same results */
-    const prn__tower_update *update; /* NULL: gradients are added to the slot "gradients" */
+    const prn__tower_update *update; /* NULL: gradients are added to the slot "gradients". Not with `every_row` */
 } prn__tower_options;
+
+/* How many parts a tower reads a parameter in, 1 or 2, one behind the other, and their elements: of the last block's input projection the queries
+ * are read apart, because only rows that are read have one. */
+int prn__parameter_parts(const prn__model *model, const prn__parameter *parameter, int64_t elements[2]);
 
 /* Image tower. Symbols: "B". Slots: workspace, parameters, gradients (training), images (U8: B,S,S,3),
  * embeddings (B,E; L2-normalised), embedding_gradients (B,E; training). Segments: forward, backward. */

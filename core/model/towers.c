@@ -3,8 +3,10 @@
  * Everything else (shapes, backward pass, memory, MACs, printing) is read from these programs by core/program.
  * Packed text: the rows of all captions lie back to back, as long as they are. The tower is causal and read at the end-of-text row, so
  * what a padded form would hold after that row changes neither result nor gradient, and is left out.
- * Of the last block, only one row an item is read: after its attention, which reads all rows, that row alone goes on. Its numbers are those of
- * the whole form, and rows that nobody reads have the gradient zero. The whole form (`every_row`) is what published MACs speak of.
+ * Of the last block, only one row an item is read: it alone has a query, attends to the keys and values of all rows, and goes on. Its numbers are
+ * those of the whole form, and rows that nobody reads have the gradient zero. The whole form (`every_row`) is what published MACs speak of. So that
+ * block's input projection is read in two parts, the queries' and the keys' and values' (prn__parameter_parts): what is done for each
+ * parameter is done for each part.
  * Invariants: operations of block i belong to group i + 1, the others to group 0; a failed call leaves its reason in the graph, which
  * prn__graph_finish reports, so no call here checks the one before it.
  */
@@ -49,6 +51,42 @@ static int32_t parameter(const tower *t, const char *prefix, const char *name)
     return prn__graph_bound(t->graph, full, t->parameters, p->offset, rank, dims);
 }
 
+/* Of a parameter whose first dimension is queries, keys and values one below the other: the queries (`part` 0), or the keys and values (1). */
+static int32_t projection_part(const tower *t, const char *prefix, const char *name, int part)
+{
+    char full[160];
+    prn_dim dims[2];
+    (void)snprintf(full, sizeof full, "%s%s", prefix, name);
+    const prn__parameter *p = prn__model_parameter(t->model, full);
+    if (p == NULL) {
+        return PRN_NO_TENSOR;
+    }
+    const int64_t third = p->elements / 3;
+    (void)snprintf(full, sizeof full, "%s%s %s", prefix, name, part == 0 ? "q" : "kv");
+    dims[0] = prn__fixed(p->shape[0] / 3 * (1 + part));
+    dims[1] = prn__fixed(p->elements / p->shape[0]);
+    return prn__graph_bound(t->graph, full, t->parameters, p->offset + part * third, p->rank, dims);
+}
+
+int prn__parameter_parts(const prn__model *model, const prn__parameter *parameter, int64_t elements[2])
+{
+    const char *const prefixes[2] = {"visual.", ""};
+    const int64_t layers[2] = {model->config.vision.layers, model->config.text.layers};
+    static const char *const names[2] = {"weight", "bias"};
+    char full[128];
+    for (int i = 0; i < 4; i++) {
+        (void)snprintf(full, sizeof full, "%stransformer.resblocks.%lld.attn.in_proj_%s", prefixes[i / 2], (long long)layers[i / 2] - 1, names[i % 2]);
+        if (strcmp(parameter->name, full) == 0) {
+            elements[0] = parameter->elements / 3;
+            elements[1] = parameter->elements - elements[0];
+            return 2;
+        }
+    }
+    elements[0] = parameter->elements;
+    elements[1] = 0;
+    return 1;
+}
+
 static int32_t norm(const tower *t, const char *prefix, const char *name, int32_t x)
 {
     char gain[96], bias[96], label[128];
@@ -73,20 +111,37 @@ static int32_t read_rows(const tower *t, const row_layout *rows, const char *pre
     return prn__graph_gather_rows(t->graph, label, x, rows->read, rows->positions);
 }
 
+/* The attention of the rows that are read to all rows of h, (M, C) -> (B, C). What takes few rows is written first: in the backward pass it is then
+ * added to what all rows have. */
+static int32_t read_attention(const tower *t, const char *prefix, int32_t h, const row_layout *rows)
+{
+    char label[128];
+    int32_t q = read_rows(t, rows, prefix, "attn.read", h), kv;
+    (void)snprintf(label, sizeof label, "%sattn.q", prefix);
+    q = prn__graph_linear(t->graph, label, q, projection_part(t, prefix, "attn.in_proj_weight", 0), projection_part(t, prefix, "attn.in_proj_bias", 0),
+                          PRN_NO_TENSOR, PRN_ACT_NONE, 0);
+    (void)snprintf(label, sizeof label, "%sattn.kv", prefix);
+    kv = prn__graph_linear(t->graph, label, h, projection_part(t, prefix, "attn.in_proj_weight", 1), projection_part(t, prefix, "attn.in_proj_bias", 1),
+                           PRN_NO_TENSOR, PRN_ACT_NONE, 0);
+    (void)snprintf(label, sizeof label, "%sattn", prefix);
+    return prn__graph_read_attention(t->graph, label, q, kv, rows->offsets, rows->read, rows->heads, rows->causal, rows->positions);
+}
+
 /* x + attention(norm(x)), then that + mlp(norm(that)). x: (M, C) -> (M, C), or with `is_read_here` the rows that are read alone, (B, C). */
 static int32_t block(const tower *t, const char *prefix, int32_t x, const row_layout *rows, int is_read_here)
 {
     const prn_activation activation = t->model->config.quick_gelu ? PRN_ACT_QUICK_GELU : PRN_ACT_GELU;
     char label[128];
+    const int32_t residual = is_read_here ? read_rows(t, rows, prefix, "read", x) : x;
     int32_t h = norm(t, prefix, "ln_1", x);
-    h = linear(t, prefix, "attn.in_proj_weight", "attn.in_proj_bias", h, PRN_NO_TENSOR, PRN_ACT_NONE, "attn.qkv");
-    (void)snprintf(label, sizeof label, "%sattn", prefix);
-    h = prn__graph_attention(t->graph, label, h, rows->offsets, rows->heads, rows->causal, rows->positions);
     if (is_read_here) {
-        h = read_rows(t, rows, prefix, "attn.read", h);
-        x = read_rows(t, rows, prefix, "read", x);
+        h = read_attention(t, prefix, h, rows);
+    } else {
+        h = linear(t, prefix, "attn.in_proj_weight", "attn.in_proj_bias", h, PRN_NO_TENSOR, PRN_ACT_NONE, "attn.qkv");
+        (void)snprintf(label, sizeof label, "%sattn", prefix);
+        h = prn__graph_attention(t->graph, label, h, rows->offsets, rows->heads, rows->causal, rows->positions);
     }
-    x = linear(t, prefix, "attn.out_proj.weight", "attn.out_proj.bias", h, x, PRN_ACT_NONE, "attn.out_proj");
+    x = linear(t, prefix, "attn.out_proj.weight", "attn.out_proj.bias", h, residual, PRN_ACT_NONE, "attn.out_proj");
     h = norm(t, prefix, "ln_2", x);
     h = linear(t, prefix, "mlp.c_fc.weight", "mlp.c_fc.bias", h, PRN_NO_TENSOR, activation, "mlp.c_fc");
     return linear(t, prefix, "mlp.c_proj.weight", "mlp.c_proj.bias", h, x, PRN_ACT_NONE, "mlp.c_proj");
@@ -112,7 +167,7 @@ typedef struct updating {
     const prn__tower_update *update;
     int32_t m, v, norms; /* slots */
     int32_t hyper;
-    int32_t (*late)[2];  /* (parameter_count): parameter, gradient, in the order in which they are complete */
+    int32_t (*late)[2];  /* (2 parameter_count): parameter or part of one, gradient, in the order in which they are complete */
     size_t late_count;
 } updating;
 
@@ -141,16 +196,17 @@ static void gradient_complete(void *context, prn__graph *graph, int32_t paramete
     const prn_tensor *p = prn__graph_tensor(graph, parameter);
     char name[160];
     for (size_t i = 0; i < u->model->parameter_count && p != NULL; i++) {
-        if (u->model->parameters[i].offset == p->offset) {
+        const int64_t first = u->model->parameters[i].offset;
+        if (p->offset >= first && p->offset < first + u->model->parameters[i].elements) {
             (void)snprintf(name, sizeof name, "norm %s", p->name);
-            int32_t norm = prn__graph_bound(graph, name, u->norms, (int64_t)i, 0, NULL);
+            int32_t norm = prn__graph_bound(graph, name, u->norms, 2 * (int64_t)i + (p->offset > first), 0, NULL);
             (void)prn__graph_dot(graph, name, gradient, gradient, norm);
             break;
         }
     }
     if (!u->update->is_late) {
         update_parameter(u, graph, parameter, gradient);
-    } else if (u->late_count < u->model->parameter_count) {
+    } else if (u->late_count < 2 * u->model->parameter_count) {
         u->late[u->late_count][0] = parameter;
         u->late[u->late_count++][1] = gradient;
     }
@@ -189,7 +245,7 @@ static prn_status backward(const tower *t, const prn__tower_options *options, co
         u.v = prn__graph_slot(graph, "v", PRN_REAL);
         u.norms = prn__graph_slot(graph, "norms", PRN_REAL);
         u.hyper = prn__graph_bound(graph, "hyper", prn__graph_slot(graph, "hyper", PRN_REAL), 0, 1, &eight);
-        u.late = prn__alloc_array(t->model->parameter_count, sizeof *u.late);
+        u.late = prn__alloc_array(2 * t->model->parameter_count, sizeof *u.late);
         if (u.late == NULL) {
             return prn_error_set(error, PRN_NO_MEMORY, "no memory for the update of %zu parameters", t->model->parameter_count);
         }

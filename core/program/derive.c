@@ -292,6 +292,25 @@ static void attention_rule(derivation *d, const prn_op *op, int32_t dy)
     }
 }
 
+static void read_attention_rule(derivation *d, const prn_op *op, int32_t dy)
+{
+    const int32_t q = op->input[0], kv = op->input[1];
+    int32_t out[PRN_OP_MAX_OUTPUTS] = {NONE, NONE, NONE};
+    prn_op_attrs attrs = op->attrs;
+    if (!wants(d, q) && !wants(d, kv)) {
+        return;
+    }
+    attrs.accumulate = 1;
+    if (wants(d, q) && wants(d, kv) && !(is_fresh(d, q) && is_fresh(d, kv))) { /* one attribute speaks of both */
+        out[0] = place_zeroed(d, q);
+        out[1] = place_zeroed(d, kv);
+    } else {
+        out[0] = wants(d, q) ? place(d, q, &attrs.accumulate) : NONE;
+        out[1] = wants(d, kv) ? place(d, kv, &attrs.accumulate) : NONE;
+    }
+    (void)prn__graph_op(d->graph, PRN_OP_READ_ATTENTION_GRAD, INPUTS(dy, q, kv, op->input[2], op->input[3]), out, 0, &attrs, "read_attention_grad");
+}
+
 static void class_rows_rule(derivation *d, const prn_op *op, int32_t dy)
 {
     int32_t out[PRN_OP_MAX_OUTPUTS] = {NONE, NONE, NONE};
@@ -363,6 +382,9 @@ static void rule(derivation *d, const prn_op *op, int32_t dy)
         break;
     case PRN_OP_ATTENTION:
         attention_rule(d, op, dy);
+        break;
+    case PRN_OP_READ_ATTENTION:
+        read_attention_rule(d, op, dy);
         break;
     case PRN_OP_LOOKUP:
         if (wants(d, in[1])) {

@@ -428,6 +428,14 @@ int32_t prn__graph_attention(prn__graph *graph, const char *name, int32_t qkv, i
     return prn__graph_op(graph, PRN_OP_ATTENTION, INPUTS(qkv, offsets, NONE, NONE, NONE), out, 3u, &attrs, name);
 }
 
+int32_t prn__graph_read_attention(prn__graph *graph, const char *name, int32_t q, int32_t kv, int32_t offsets, int32_t rows, int32_t heads, int causal,
+                                  int32_t positions)
+{
+    prn_op_attrs attrs = {.heads = heads, .causal = causal != 0, .positions = positions};
+    int32_t out[PRN_OP_MAX_OUTPUTS] = {NONE, NONE, NONE};
+    return prn__graph_op(graph, PRN_OP_READ_ATTENTION, INPUTS(q, kv, offsets, rows, NONE), out, 1u, &attrs, name);
+}
+
 int32_t prn__graph_lookup(prn__graph *graph, const char *name, int32_t ids, int32_t table, int32_t residual)
 {
     int32_t out[PRN_OP_MAX_OUTPUTS] = {NONE, NONE, NONE};

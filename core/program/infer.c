@@ -337,6 +337,41 @@ static prn_status dot(question *q)
     return is_same(q->in[0], q->in[1]) ? PRN_OK : mismatch(q, 0, 1, "both must have one shape");
 }
 
+/* q (B, C) and kv (M, 2C) from input `first` on, then offsets and rows. */
+static prn_status read_attention_rows(question *q, uint32_t first)
+{
+    const uint32_t kv = first + 1, offsets = first + 2, rows = first + 3;
+    TRY(need(q, first, PRN_REAL, 2));
+    TRY(need(q, kv, PRN_REAL, 2));
+    const prn_dim *query = q->in[first]->dim, *keys = q->in[kv]->dim;
+    if (q->attrs->heads < 1 || query[1].symbol >= 0 || query[1].fixed % q->attrs->heads != 0) {
+        return wrong(q, first, "q must be (B, C) with C a multiple of the heads");
+    }
+    if (!dim_same(keys[1], dim_times(query[1], 2))) {
+        return mismatch(q, first, kv, "q (B, C) needs kv (M, 2C)");
+    }
+    if (q->in[rows] != NULL) {
+        TRY(need(q, rows, PRN_I32, 1));
+        if (!dim_same(q->in[rows]->dim[0], query[0])) {
+            return mismatch(q, first, rows, "rows must be (B)");
+        }
+    }
+    if (q->attrs->positions > 0) {
+        if (q->in[offsets] != NULL || !dim_same(keys[0], dim_times(query[0], q->attrs->positions))) {
+            return mismatch(q, first, kv, "uniform attention takes no offsets, and kv must have the positions' rows for each query");
+        }
+        return PRN_OK;
+    }
+    return need(q, offsets, PRN_I32, 1);
+}
+
+static prn_status read_attention(question *q)
+{
+    TRY(read_attention_rows(q, 0));
+    give_like(q, 0, q->in[0]);
+    return PRN_OK;
+}
+
 static prn_status anything(question *q)
 {
     (void)q; /* the given output decides */
@@ -531,6 +566,18 @@ static prn_status soft_cross_entropy_grad(question *q)
     return PRN_OK;
 }
 
+static prn_status read_attention_grad(question *q)
+{
+    TRY(need(q, 0, PRN_REAL, 2));
+    TRY(read_attention_rows(q, 1));
+    if (!is_same(q->in[0], q->in[1])) {
+        return mismatch(q, 0, 1, "dy and q must be (B, C)");
+    }
+    give_like(q, 0, q->in[1]);
+    give_like(q, 1, q->in[2]);
+    return PRN_OK;
+}
+
 static prn_status adamw(question *q)
 {
     TRY(need(q, 0, PRN_REAL, -1)); /* element by element: the shape does not matter */
@@ -564,6 +611,7 @@ static prn_status (*rule_of(prn_op_kind kind))(question *)
     case PRN_OP_SUM: return to_scalar;
     case PRN_OP_DOT: return dot;
     case PRN_OP_FILL: return anything;
+    case PRN_OP_READ_ATTENTION: return read_attention;
     case PRN_OP_BROADCAST: return broadcast;
     case PRN_OP_LINEAR_GRAD_X: return linear_grad_x;
     case PRN_OP_LINEAR_GRAD_W: return linear_grad_w;
@@ -577,6 +625,7 @@ static prn_status (*rule_of(prn_op_kind kind))(question *)
     case PRN_OP_SIMILARITY_GRAD: return similarity_grad;
     case PRN_OP_CROSS_ENTROPY_GRAD: return cross_entropy_grad;
     case PRN_OP_SOFT_CROSS_ENTROPY_GRAD: return soft_cross_entropy_grad;
+    case PRN_OP_READ_ATTENTION_GRAD: return read_attention_grad;
     case PRN_OP_ADAMW: return adamw;
     case PRN_OP_NONE: break;
     }

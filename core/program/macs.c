@@ -30,6 +30,10 @@ double prn__program_op_macs(const prn_program *program, uint32_t index, const in
         return 2.0 * pairs_of(program, op, op->input[0], values, attention_pairs) * (double)prn_tensor_size(a, 1, values) / 3.0;
     case PRN_OP_ATTENTION_GRAD: /* two products forward, each with two gradients */
         return 4.0 * pairs_of(program, op, op->input[1], values, attention_pairs) * (double)prn_tensor_size(b, 1, values) / 3.0;
+    case PRN_OP_READ_ATTENTION: /* a query meets each row of its group twice: 2 M C */
+        return (double)prn_tensor_elements(b, values);
+    case PRN_OP_READ_ATTENTION_GRAD:
+        return 2.0 * (double)prn_tensor_elements(&program->tensors[op->input[2]], values);
     case PRN_OP_SIMILARITY:
         return (double)prn_tensor_elements(a, values) * (double)prn_tensor_size(b, 0, values);
     case PRN_OP_SIMILARITY_GRAD: {

@@ -19,7 +19,8 @@ static int is_bound(const prn__graph *graph, int32_t t)
 /* Outputs that an operation can do without. */
 static int is_optional(uint32_t kind, uint32_t output)
 {
-    return (kind == PRN_OP_LINEAR && output == 1) || kind == PRN_OP_SIMILARITY_GRAD || (kind == PRN_OP_LINEAR_GRAD_W && output == 1);
+    return (kind == PRN_OP_LINEAR && output == 1) || kind == PRN_OP_SIMILARITY_GRAD || (kind == PRN_OP_LINEAR_GRAD_W && output == 1) ||
+           kind == PRN_OP_READ_ATTENTION_GRAD;
 }
 
 static prn_status remove_dead(prn__graph *graph, prn_error *error)

@@ -82,13 +82,14 @@ static void drop_programs(prn__compiled *made, int count)
     }
 }
 
-static uint32_t count_updates(const prn_program *program)
+/* Elements that the program's AdamW operations update; no two of them share one. */
+static int64_t updated_elements(const prn_program *program)
 {
-    uint32_t count = 0;
+    int64_t elements = 0;
     for (uint32_t i = 0; i < program->op_count; i++) {
-        count += program->ops[i].kind == PRN_OP_ADAMW;
+        elements += program->ops[i].kind == PRN_OP_ADAMW ? prn_tensor_elements(&program->tensors[program->ops[i].output[0]], NULL) : 0;
     }
-    return count;
+    return elements;
 }
 
 prn_status prn__programs_init(prn__trainer *t, prn_error *error)
@@ -99,7 +100,7 @@ prn_status prn__programs_init(prn__trainer *t, prn_error *error)
     memset(made, 0, sizeof made);
     t->text_rows = t->micro; /* the first batch will say how many it takes */
     status = held_programs(t, made, error);
-    if (status == PRN_OK && t->is_held && count_updates(made[0].program) + count_updates(made[1].program) + 1 != t->model->parameter_count) {
+    if (status == PRN_OK && t->is_held && updated_elements(made[0].program) + updated_elements(made[1].program) + 1 != t->model->elements) {
         /* a parameter that no tower uses has the gradient zero, and still decays */
         drop_programs(made, 4);
         t->is_held = 0;
@@ -210,7 +211,7 @@ prn_status prn__buffers_init(prn__trainer *t, prn_error *error)
         {&t->row_weights, PRN_REAL, batch, "row weights"},
         {&t->tile_losses, PRN_REAL, 2 * t->tile_count, "losses"},
         {&t->hyper, PRN_REAL, PRN__HYPER_COUNT, "hyper-parameters"},
-        {&t->norms, PRN_REAL, (int64_t)t->model->parameter_count, "gradient norms"},
+        {&t->norms, PRN_REAL, 2 * (int64_t)t->model->parameter_count, "gradient norms"},
         {t->is_held ? &t->scale_gradient : &t->gradients, PRN_REAL, t->is_held ? 1 : t->flat_elements, "gradients"},
     };
     const workspace_sizes sizes = sizes_of(t);

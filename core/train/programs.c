@@ -226,7 +226,7 @@ static void squared_norm(prn__graph *g, const char *name, int32_t gradient, int3
     (void)prn__graph_dot(g, label, gradient, gradient, prn__graph_bound(g, label, norms, (int64_t)index, 0, NULL));
 }
 
-/* Segments: norm (sum of squares of each parameter's gradient), update (AdamW on both parts, then the clamp of logit_scale). Where the towers
+/* Segments: norm (sum of squares of each parameter's gradient, as prn__tower_update says), update (AdamW on both parts, then the clamp of logit_scale). Where the towers
  * hold their gradients, it is all about logit_scale, the one parameter that no tower has. */
 prn_status prn__optimizer_graph(const prn__trainer *t, const prn__model *model, prn__graph **result, prn_error *error)
 {
@@ -248,8 +248,10 @@ prn_status prn__optimizer_graph(const prn__trainer *t, const prn__model *model, 
     prn__graph_segment(g, "norm");
     for (size_t i = 0; i < model->parameter_count; i++) {
         const prn__parameter *p = &model->parameters[i];
-        if (!t->is_held || p->offset == model->logit_scale_offset) {
-            squared_norm(g, p->name, flat_tensor(g, p->name, slots[3], t->is_held ? 0 : p->offset, p->elements), norms, i);
+        int64_t elements[2], first = t->is_held ? 0 : p->offset;
+        const int parts = prn__parameter_parts(model, p, elements);
+        for (int k = 0; k < parts && (!t->is_held || p->offset == model->logit_scale_offset); first += elements[k++]) {
+            squared_norm(g, p->name, flat_tensor(g, p->name, slots[3], first, elements[k]), norms, 2 * i + (size_t)k);
         }
     }
 

@@ -35,7 +35,7 @@ static prn_status constants_init(prn__trainer *t, prn_error *error)
     prn_status status;
     int32_t *labels = prn__alloc_array((size_t)batch, sizeof *labels);
     t->host_losses = prn__alloc_array((size_t)(2 * t->tile_count), sizeof *t->host_losses);
-    t->host_norms = prn__alloc_array(t->model->parameter_count, sizeof *t->host_norms);
+    t->host_norms = prn__alloc_array(2 * t->model->parameter_count, sizeof *t->host_norms);
     t->host_weights = prn__alloc_array((size_t)batch, sizeof *t->host_weights);
     if (labels == NULL || t->host_losses == NULL || t->host_norms == NULL || t->host_weights == NULL) {
         prn__free(labels);
@@ -391,12 +391,14 @@ static prn_status norm_read(prn__trainer *t, double *norm, prn_error *error)
 {
     const int64_t count = (int64_t)t->model->parameter_count;
     double squared = 0;
+    int64_t elements[2];
     prn_status status = prn__compiled_run(&t->optimizer, "norm", error);
     if (status == PRN_OK) {
-        status = t->device.backend->buffer_read(t->device.instance, t->norms, 0, PRN_HOST_F64, t->host_norms, count, error);
+        status = t->device.backend->buffer_read(t->device.instance, t->norms, 0, PRN_HOST_F64, t->host_norms, 2 * count, error);
     }
     for (int64_t i = 0; i < count && status == PRN_OK; i++) {
-        squared += t->host_norms[i];
+        squared += t->host_norms[2 * i];
+        squared += prn__parameter_parts(t->model, &t->model->parameters[i], elements) > 1 ? t->host_norms[2 * i + 1] : 0;
     }
     *norm = sqrt(squared);
     return status;

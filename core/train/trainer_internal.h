@@ -46,13 +46,13 @@ struct prn__trainer {
     prn_buffer *embeddings[2], *embedding_gradients[2]; /* images, texts: (batch,E) */
     prn_buffer *labels, *row_weights;                  /* (batch) */
     prn_buffer *tile_losses;                           /* (2 * tile_count) */
-    prn_buffer *hyper, *norms;                         /* norms: (parameter_count) squares, of each parameter's gradient */
+    prn_buffer *hyper, *norms;                         /* norms: (2 parameter_count) squares, of each part of each parameter's gradient */
     prn_buffer *scale_gradient;                        /* (1) of logit_scale, where there is no `gradients` */
     prn_buffer *tower_workspace, *text_workspace, *small_workspace;
     int64_t tower_elements, text_elements, small_elements; /* of the workspaces */
     int64_t text_rows;    /* that the text programs are planned for: as many as some micro-batch so far had, and a little more */
     double *host_losses;  /* (2 * tile_count) */
-    double *host_norms;   /* (parameter_count) */
+    double *host_norms;   /* (2 parameter_count) */
     float *host_weights;  /* (batch) */
     int is_split; /* more than one micro-batch is possible */
     int is_held;  /* the towers hold their gradients and update their parameters; `gradients` is NULL */

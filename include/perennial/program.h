@@ -89,6 +89,9 @@ typedef struct prn_tensor {
  *  DOT            a (..), b (..) -> y ()                                          a sum of products
  *  FILL           -> y (..)                                                       y = alpha
  *  CLAMP          x (..) -> y (..)                                                to [alpha, beta]; in place allowed
+ *  READ_ATTENTION q (B,C), kv (M,2C), [offsets i32 (B+1)], [rows i32 (B)] -> y (B,C)   attrs as ATTENTION's; kv: keys, then values
+ *                                                                   one query an item: y[b] = softmax(q[b] k^T / sqrt(D)) v over row group b, with `causal` over its rows
+ *                                                                   up to rows[b] (a row of kv; the group's first when absent); 0 where there is no such row
  *
  * gradients: `d` before a name is the gradient of the loss by it
  *  LINEAR_GRAD_X  dpre (M,N), w (N,K) -> dx (M,K) +=
@@ -104,6 +107,7 @@ typedef struct prn_tensor {
  *  CROSS_ENTROPY_GRAD dloss (R), logits, labels, lse -> dlogits +=
  *  SOFT_CROSS_ENTROPY_GRAD dkl (R), logits, target_logits, lse, target_lse -> dlogits +=   attr alpha = tau
  *  BROADCAST      x () -> y (..) +=                                               y = alpha x: the gradient of SUM
+ *  READ_ATTENTION_GRAD dy (B,C), q (B,C), kv (M,2C), [offsets], [rows] -> [dq (B,C)] +=, [dkv (M,2C)] +=   rows not seen receive zero (or stay, when accumulating)
  *
  * optimizer
  *  ADAMW          g (n), hyper (8) -> p (n), m (n), v (n)      in place; hyper = {lr, 1/(1-beta1^t), 1/(1-beta2^t), gradient scale, 0,0,0,0};
@@ -129,6 +133,7 @@ typedef struct prn_tensor {
     X(DOT, 17, "dot", 2, 1)                                                  \
     X(FILL, 18, "fill", 0, 1)                                                \
     X(CLAMP, 19, "clamp", 1, 1)                                              \
+    X(READ_ATTENTION, 20, "read_attention", 4, 1)                            \
     X(LINEAR_GRAD_X, 32, "linear_grad_x", 2, 1)                              \
     X(LINEAR_GRAD_W, 33, "linear_grad_w", 2, 2)                              \
     X(ACTIVATION_GRAD, 34, "activation_grad", 2, 1)                          \
@@ -142,6 +147,7 @@ typedef struct prn_tensor {
     X(CROSS_ENTROPY_GRAD, 42, "cross_entropy_grad", 4, 1)                    \
     X(SOFT_CROSS_ENTROPY_GRAD, 43, "soft_cross_entropy_grad", 5, 1)          \
     X(BROADCAST, 44, "broadcast", 1, 1)                                      \
+    X(READ_ATTENTION_GRAD, 45, "read_attention_grad", 5, 2)                  \
     X(ADAMW, 64, "adamw", 2, 3)
 
 typedef enum prn_op_kind {

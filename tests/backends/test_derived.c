@@ -555,6 +555,24 @@ static void image_tower(net *n)
     loss_at(n, prn__graph_l2_normalise(n->g, "embedding", x, NONE), 2, prn__sized(1, n->items), prn__fixed(C), -1);
 }
 
+/* One query an item: over keys and values of its own, over some that another reads too, and with either side fixed. */
+static void one_query(net *n)
+{
+    static const int32_t offsets[ITEMS + 1] = {0, 1, 3, 6}, ends[ITEMS] = {0, 2, 4};
+    const int32_t offset = integers(n, "offsets", prn__fixed(MOST_ITEMS + 1), offsets, ITEMS + 1);
+    const int32_t end = integers(n, "ends", prn__sized(1, n->items), ends, ITEMS);
+    const int32_t x = x_rows(n), h = prn__graph_gather_rows(n->g, "h", x, end, 0);
+    const int32_t q = prn__graph_linear(n->g, "q", h, square(n, "w"), NONE, NONE, PRN_ACT_NONE, 0);
+    const int32_t kv = prn__graph_linear(n->g, "kv", x, parameter(n, "k", 2 * C, C), NONE, NONE, PRN_ACT_NONE, 0);
+    const int32_t fixed_q = bound_like(n, "fixed q", PRN_REAL, OTHER, 2, prn__sized(1, n->items), prn__fixed(C));
+    const int32_t fixed_kv = bound_like(n, "fixed kv", PRN_REAL, OTHER, 2, rows_of(n), prn__fixed(2 * C));
+    int32_t y = prn__graph_read_attention(n->g, "all", q, kv, offset, NONE, 2, 0, 0);
+    y = prn__graph_axpby(n->g, "and seen", 1, y, 1, prn__graph_read_attention(n->g, "seen", q, kv, offset, end, 2, 1, 0), NONE);
+    y = prn__graph_axpby(n->g, "and by q", 1, y, 1, prn__graph_read_attention(n->g, "by q", q, fixed_kv, offset, end, 2, 1, 0), NONE);
+    y = prn__graph_axpby(n->g, "and by kv", 1, y, 1, prn__graph_read_attention(n->g, "by kv", fixed_q, kv, offset, NONE, 2, 0, 0), NONE);
+    loss_at(n, y, 2, prn__sized(1, n->items), prn__fixed(C), -1);
+}
+
 /* Losses in the middle and at the end; the middle one's tensor is used on. */
 static void seeds_on_the_way(net *n)
 {
@@ -641,7 +659,7 @@ static void test_compositions(void **state)
         {"shared input", shared_input, 1},     {"diamond", diamond, 1},         {"unused branch", unused, 1},       {"parameter used twice", parameter_twice, 1},
         {"a tensor with itself", itself, 1},   {"own weights", own_weights, 1}, {"text tower", text_tower, 11},     {"image tower", image_tower, 11},
         {"losses on the way", seeds_on_the_way, 1}, {"one seed for all", one_seed, 1}, {"a seed in the workspace", made_seed, 1}, {"scalars", scalars, 1},
-        {"groups", groups, 1},
+        {"groups", groups, 1},                 {"one query an item", one_query, 1},
     };
     for (size_t i = 0; i < sizeof all / sizeof all[0]; i++) {
         examine(all[i].name, all[i].build, all[i].step, NULL);

@@ -339,6 +339,59 @@ static void attention(void **state)
     }
 }
 
+static void read_attention(void **state)
+{
+    static const int32_t offsets[] = {0, 3, 4, 4, 8}, uniform[] = {1, 6}, read[] = {1, 3, 4, 7};
+    (void)state;
+    for (int form = 0; form < 8; form++) {
+        forward f;
+        backward g;
+        const int ragged = form % 2, causal = form / 2 % 2, items = ragged ? 4 : 2;
+        begin(&f, PRN_OP_READ_ATTENTION);
+        f.r.op.attrs.heads = 2;
+        f.r.op.attrs.causal = causal;
+        f.r.op.attrs.positions = ragged ? 0 : 4;
+        give(&f, 0, items, 6);
+        give(&f, 1, 8, 12);
+        if (ragged) {
+            give_integers(&f, 2, offsets, 5);
+        }
+        if (causal) {
+            give_integers(&f, 3, ragged ? read : uniform, items);
+        }
+        give(&f, 5, items, 6);
+        ready(&f);
+        (void)loss(&f);
+        grad_begin(&g, PRN_OP_READ_ATTENTION_GRAD, &f.r.op.attrs);
+        grad_shape(&g, 0, &f, 5);
+        grad_shape(&g, 1, &f, 0);
+        grad_shape(&g, 2, &f, 1);
+        if (ragged) {
+            grad_shape(&g, 3, &f, 2);
+        }
+        if (causal) {
+            grad_shape(&g, 4, &f, 3);
+        }
+        grad_shape(&g, 5, &f, 0);
+        grad_shape(&g, 6, &f, 1);
+        grad_ready(&g, form / 4);
+        rig_write(&g.r, 0, PRN_HOST_F64, f.weights);
+        rig_write(&g.r, 1, PRN_HOST_F64, f.in[0]);
+        rig_write(&g.r, 2, PRN_HOST_F64, f.in[1]);
+        if (ragged) {
+            rig_write(&g.r, 3, PRN_HOST_I32, offsets);
+        }
+        if (causal) {
+            rig_write(&g.r, 4, PRN_HOST_I32, ragged ? read : uniform);
+        }
+        grad_run(&g);
+        check(&f, 0, g.out[0], base(&g, 0), "read_attention_grad, q");
+        check(&f, 1, g.out[1], base(&g, 1), "read_attention_grad, kv");
+        grad_end(&g);
+        end(&f);
+    }
+}
+
 static void rows(void **state)
 {
     static const int32_t ids[] = {2, 0, 2, 1, 2};
@@ -575,7 +628,7 @@ static void element_wise(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(linear), cmocka_unit_test(layer_norm), cmocka_unit_test(attention),
+        cmocka_unit_test(linear), cmocka_unit_test(layer_norm), cmocka_unit_test(attention), cmocka_unit_test(read_attention),
         cmocka_unit_test(rows),   cmocka_unit_test(losses),     cmocka_unit_test(element_wise),
     };
     return cmocka_run_group_tests(tests, open_shared, close_shared);

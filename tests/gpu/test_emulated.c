@@ -38,7 +38,7 @@ static int setup(void **state)
     config.vision.width = config.text.width = 128;
     config.vision.head_width = 64; /* what the bf16 attention kernels serve */
     config.text.heads = 2;
-    config.text.layers = config.vision.layers = 1;
+    config.text.layers = config.vision.layers = 2; /* the last one attends with few queries */
     OK(prn__model_create(&config, PRN__DECAY_DIMENSIONS, &f.model, error));
     f.flat = prn__alloc_array((size_t)f.model->flat_elements, sizeof *f.flat);
     prn__model_init(f.model, 5, f.flat);
@@ -98,7 +98,7 @@ static void conform(const fixture *f, const char *precision, const char *fast, c
 
 static void test_conformance(void **state)
 {
-    conform(*state, "fp32", "false", NULL, 936);
+    conform(*state, "fp32", "false", NULL, 1024);
 }
 
 /* Kernels run in another order: a result that changes is a race. */
@@ -106,7 +106,7 @@ static void test_conformance_backward(void **state)
 {
     assert_int_equal(setenv("PRN_EMULATOR_ORDER", "backward", 1), 0);
     conform(*state, "fp32", "false", "norm", 60);
-    conform(*state, "fp32", "false", "attention", 72);
+    conform(*state, "fp32", "false", "attention", 160);
     assert_int_equal(setenv("PRN_EMULATOR_ORDER", "mixed", 1), 0);
     conform(*state, "fp32", "false", "cross_entropy", 56);
     conform(*state, "fp32", "true", "lookup", 18);
@@ -129,7 +129,7 @@ static void test_own_products(void **state)
 
 static void test_conformance_bf16(void **state)
 {
-    conform(*state, "bf16", "false", NULL, 936);
+    conform(*state, "bf16", "false", NULL, 1024);
 }
 
 /* ---- training ---- */
@@ -217,7 +217,7 @@ static void test_training_fp32(void **state)
 
 static void test_training_bf16(void **state)
 {
-    check_training(*state, "bf16", 0.05, 9e-3);
+    check_training(*state, "bf16", 0.08, 9e-3);
 }
 
 /* Gradients say more than weights after Adam: relative to the whole vector. */
@@ -228,7 +228,7 @@ static void test_gradients(void **state)
     static const struct {
         const char *precision;
         double bound;
-    } forms[] = {{"fp32", 2e-5}, {"bf16", 3e-2}};
+    } forms[] = {{"fp32", 2e-5}, {"bf16", 5e-2}};
     const prn__trainer_config config = base_config();
     double *want = prn__alloc_array((size_t)n, sizeof *want), *got = prn__alloc_array((size_t)n, sizeof *got), want_loss, loss;
     prn__trainer *trainer;

@@ -37,7 +37,7 @@ typedef struct operation {
     operand in[PRN_OP_MAX_INPUTS];
     operand out[PRN_OP_MAX_OUTPUTS];
     int64_t m, n, k;  /* rows, outputs, inputs of a matrix product; m rows, n columns elsewhere */
-    int64_t items;    /* B */
+    int64_t items;    /* B; of ragged rows, their groups, known when the data is (ragged_items) */
     int64_t per_item; /* T or P; 0 for ragged rows */
     int64_t heads, head_width;
 } operation;
@@ -82,6 +82,7 @@ static inline int operation_rule_of(uint32_t kind, operation_rule *rule)
         {PRN_OP_DOT, {0x03, 0x1, 0, 0}},
         {PRN_OP_FILL, {0x00, 0x1, 0, 0}},
         {PRN_OP_CLAMP, {0x01, 0x1, 0, 0}},
+        {PRN_OP_READ_ATTENTION, {0x03, 0x1, 0x0c, 0}},
         {PRN_OP_LINEAR_GRAD_X, {0x03, 0x1, 0, 0}},
         {PRN_OP_LINEAR_GRAD_W, {0x03, 0, 0, 0}},
         {PRN_OP_ACTIVATION_GRAD, {0x03, 0x1, 0, 0}},
@@ -95,6 +96,7 @@ static inline int operation_rule_of(uint32_t kind, operation_rule *rule)
         {PRN_OP_CROSS_ENTROPY_GRAD, {0x0f, 0x1, 0x04, 0}},
         {PRN_OP_SOFT_CROSS_ENTROPY_GRAD, {0x1f, 0x1, 0, 0}},
         {PRN_OP_BROADCAST, {0x01, 0x1, 0, 0}},
+        {PRN_OP_READ_ATTENTION_GRAD, {0x07, 0, 0x18, 0}},
         {PRN_OP_ADAMW, {0x03, 0x7, 0, 0}},
     };
     for (size_t i = 0; i < sizeof rules / sizeof rules[0]; i++) {
@@ -104,6 +106,18 @@ static inline int operation_rule_of(uint32_t kind, operation_rule *rule)
         }
     }
     return 0;
+}
+
+/* Which input of an attention holds the row offsets; -1 for any other operation. */
+static inline int offsets_input(uint32_t kind)
+{
+    switch (kind) {
+    case PRN_OP_ATTENTION: return 1;
+    case PRN_OP_ATTENTION_GRAD: return 4;
+    case PRN_OP_READ_ATTENTION: return 2;
+    case PRN_OP_READ_ATTENTION_GRAD: return 3;
+    default: return -1;
+    }
 }
 
 /* Indices, types, presence and attributes of one operation: all that needs no sizes. Which outputs may be absent is read
@@ -155,8 +169,7 @@ static inline prn_status operation_check(const prn_program *program, uint32_t in
         }
     }
     const prn_op_attrs *a = &op->attrs;
-    const int is_attention = op->kind == PRN_OP_ATTENTION || op->kind == PRN_OP_ATTENTION_GRAD;
-    const int32_t offsets = op->kind == PRN_OP_ATTENTION ? op->input[1] : op->input[4];
+    const int at_offsets = offsets_input(op->kind);
     if (outputs == 0) {
         return prn_error_set(error, PRN_INVALID, "program '%s', operation %u (%s) writes nothing", program->name, index, name);
     }
@@ -164,7 +177,7 @@ static inline prn_status operation_check(const prn_program *program, uint32_t in
         return prn_error_set(error, PRN_UNSUPPORTED, "program '%s', operation %u (%s): activation %d is not known to this backend",
                              program->name, index, name, a->activation);
     }
-    if (is_attention && (a->heads < 1 || a->positions < 0 || (a->positions == 0) != (offsets != PRN_NO_TENSOR))) {
+    if (at_offsets >= 0 && (a->heads < 1 || a->positions < 0 || (a->positions == 0) != (op->input[at_offsets] != PRN_NO_TENSOR))) {
         return prn_error_set(error, PRN_INVALID, "program '%s', operation %u (%s): needs heads >= 1, and either positions or offsets",
                              program->name, index, name);
     }
@@ -376,6 +389,25 @@ static inline prn_status operation_shape(const prn_program *program, uint32_t in
         v->items = v->per_item > 0 ? v->m / v->per_item : 0;
         break;
     }
+    case PRN_OP_READ_ATTENTION:
+    case PRN_OP_READ_ATTENTION_GRAD: {
+        const operand *q = &in[v->op->kind == PRN_OP_READ_ATTENTION ? 0 : 1], *kv = q + 1, *rows = q + 3;
+        v->m = kv->rows;
+        v->n = q->columns;
+        v->k = q->rows;
+        v->heads = a->heads;
+        v->head_width = v->n / v->heads;
+        v->per_item = a->positions;
+        ok = q->rank >= 2 && kv->rank >= 2 && kv->columns % 2 == 0 && kv->columns / 2 == v->n && v->n % v->heads == 0 && operand_has(rows, v->k) &&
+             (v->per_item == 0 || (v->m % v->per_item == 0 && v->m / v->per_item == v->k));
+        if (v->op->kind == PRN_OP_READ_ATTENTION) {
+            ok = ok && operand_is(&out[0], v->k, v->n);
+        } else {
+            ok = ok && operand_is(&in[0], v->k, v->n) && operand_is(&out[0], v->k, v->n) && operand_is(&out[1], v->m, 2 * v->n);
+        }
+        v->items = v->per_item > 0 ? v->k : 0;
+        break;
+    }
     case PRN_OP_LOOKUP:
         v->m = in[0].elements;
         v->n = in[1].columns;
@@ -543,6 +575,26 @@ static inline prn_status ragged_items(const int32_t *offsets, int64_t count, int
     }
     *items = i;
     return PRN_OK;
+}
+
+/* READ_ATTENTION's row group `item`: rows [*first, *end), of which the query sees [*first, *seen). Items without a group have no rows, groups
+ * without a query are not seen. */
+static inline void read_group(const operation *v, int64_t item, int64_t *first, int64_t *end, int64_t *seen)
+{
+    const int is_grad = v->op->kind == PRN_OP_READ_ATTENTION_GRAD;
+    const int32_t *offsets = v->in[is_grad ? 3 : 2].data, *rows = v->in[is_grad ? 4 : 3].data;
+    if (v->per_item > 0) {
+        *first = item * v->per_item;
+        *end = *first + v->per_item;
+    } else {
+        *first = item < v->items ? offsets[item] : v->m;
+        *end = item < v->items ? offsets[item + 1] : v->m;
+    }
+    *seen = item < v->k ? *end : *first;
+    if (v->op->attrs.causal && item < v->k) {
+        const int64_t next = (rows != NULL ? rows[item] : *first) + 1;
+        *seen = next < *first ? *first : next < *end ? next : *end;
+    }
 }
 
 /* Everything of one operation before it may run. */

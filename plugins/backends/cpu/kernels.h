@@ -29,6 +29,20 @@ typedef struct attention_job {
     int causal, accumulate;
 } attention_job;
 
+/* Keys that one query meets at a time. */
+enum { READ_KEYS = 512 };
+
+/* One query and one head of one row group: every pointer is at that head's first column, `kv` and `dkv` at the group's first row. */
+typedef struct read_attention_job {
+    const float *q, *dy; /* (width) */
+    float *y, *dq;       /* (width); dq may be NULL */
+    const float *kv;     /* (rows, 2C) */
+    float *dkv;          /* (rows, 2C); may be NULL */
+    int64_t rows, seen, c, width; /* the query sees the first `seen` rows */
+    float scale;
+    int accumulate;
+} read_attention_job;
+
 /* c (m, n) = a b, or added to it; a(r, i) = a[r*a_row + i*a_inner], b(i, j) = b[i*b_inner + j*b_column]. Either a_inner is 1 and one of b's strides,
  * or a_row and b_column are. */
 typedef struct product_job {
@@ -64,6 +78,8 @@ typedef struct kernels {
                             int64_t n, int accumulate);
     void (*attention)(const attention_job *job);
     void (*attention_grad)(const attention_job *job);
+    void (*read_attention)(const read_attention_job *job);
+    void (*read_attention_grad)(const read_attention_job *job); /* rows that are not seen become zero, or stay when accumulating */
     void (*axpby)(float *y, const float *a, const float *b, float alpha, float beta, int64_t n); /* b may be NULL */
     void (*multiply)(float *y, const float *a, const float *b, int64_t n);
     void (*exponential)(float *y, const float *x, int64_t n);

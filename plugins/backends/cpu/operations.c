@@ -366,6 +366,49 @@ static void attention(share *s)
     }
 }
 
+static void read_attention_task(void *context, int64_t index, uint32_t worker)
+{
+    const share *s = context;
+    const operation *v = s->v;
+    const int is_grad = v->op->kind == PRN_OP_READ_ATTENTION_GRAD;
+    (void)worker;
+    for (int64_t pair = first_of(s, index), last = pair + count_of(s, index); pair < last; pair++) {
+        const int64_t item = pair / v->heads, at = pair % v->heads * v->head_width, query = item * v->n + at;
+        const int has_query = item < v->k;
+        int64_t first, end, seen;
+        read_group(v, item, &first, &end, &seen);
+        const int64_t row = end > first ? first * 2 * v->n + at : 0;
+        const read_attention_job job = {
+            .q = in(v, is_grad) + (has_query ? query : 0),
+            .dy = is_grad ? in(v, 0) + (has_query ? query : 0) : NULL,
+            .y = is_grad ? NULL : out(v, 0) + query,
+            .dq = is_grad && has_query && out(v, 0) != NULL ? out(v, 0) + query : NULL,
+            .kv = in(v, 1 + is_grad) + row,
+            .dkv = is_grad && out(v, 1) != NULL ? out(v, 1) + row : NULL,
+            .rows = end - first,
+            .seen = seen - first,
+            .c = v->n,
+            .width = v->head_width,
+            .scale = (float)(1 / sqrt((double)v->head_width)),
+            .accumulate = v->op->attrs.accumulate,
+        };
+        (is_grad ? s->k->read_attention_grad : s->k->read_attention)(&job);
+    }
+}
+
+/* Backward also takes groups without a query: their rows receive zero. */
+static void read_attention(share *s)
+{
+    const operation *v = s->v;
+    const int is_grad = v->op->kind == PRN_OP_READ_ATTENTION_GRAD;
+    s->total = (is_grad ? most(v->k, v->items) : v->k) * v->heads;
+    if (s->total > 0 && v->head_width > 0) {
+        const double work = (double)v->m * (double)v->n * (is_grad ? 6 : 2), each = work / (double)s->total;
+        s->step = work <= (double)ATTENTION_WORK ? s->total : most(1, (int64_t)((double)ATTENTION_WORK / (each + 1)));
+        spread(s, read_attention_task);
+    }
+}
+
 /* ---- matrix products ---- */
 
 static void linear(share *s)
@@ -614,7 +657,7 @@ void operation_scratch(const operation *v, scratch_need *need)
 
 prn_status operation_prepare(operation *v, prn_error *error)
 {
-    const int is_grad = v->op->kind == PRN_OP_ATTENTION_GRAD;
+    const int offsets = offsets_input(v->op->kind);
     if (v->m > INT_MAX || v->n > INT_MAX || v->k > INT_MAX) {
         switch (v->op->kind) {
         case PRN_OP_LINEAR:
@@ -627,9 +670,8 @@ prn_status operation_prepare(operation *v, prn_error *error)
         default: break;
         }
     }
-    if ((is_grad || v->op->kind == PRN_OP_ATTENTION) && v->per_item == 0) {
-        const operand *offsets = &v->in[is_grad ? 4 : 1];
-        return ragged_items(offsets->data, offsets->elements, v->m, &v->items, error);
+    if (offsets >= 0 && v->per_item == 0) {
+        return ragged_items(v->in[offsets].data, v->in[offsets].elements, v->m, &v->items, error);
     }
     return PRN_OK;
 }
@@ -649,6 +691,7 @@ void operation_run(prn_backend_instance *instance, prn_executable *executable, c
     case PRN_OP_SIMILARITY: similarity(&s); break;
     case PRN_OP_CROSS_ENTROPY: spread_rows(&s, v->m, v->n, cross_entropy_task); break;
     case PRN_OP_SOFT_CROSS_ENTROPY: spread_rows(&s, v->m, v->n, soft_cross_entropy_task); break;
+    case PRN_OP_READ_ATTENTION: read_attention(&s); break;
     case PRN_OP_SUM: out(v, 0)[0] = (float)whole_sum(&s, in(v, 0), NULL, v->m); break;
     case PRN_OP_DOT: out(v, 0)[0] = (float)whole_sum(&s, in(v, 0), in(v, 1), v->m); break;
     case PRN_OP_LINEAR_GRAD_X: linear_grad_x(&s); break;
@@ -667,6 +710,7 @@ void operation_run(prn_backend_instance *instance, prn_executable *executable, c
     case PRN_OP_SIMILARITY_GRAD: similarity_grad(&s); break;
     case PRN_OP_CROSS_ENTROPY_GRAD: spread_rows(&s, v->m, v->n, cross_entropy_grad_task); break;
     case PRN_OP_SOFT_CROSS_ENTROPY_GRAD: spread_rows(&s, v->m, v->n, soft_cross_entropy_grad_task); break;
+    case PRN_OP_READ_ATTENTION_GRAD: read_attention(&s); break;
     default: element_wise(&s); break;
     }
 }

@@ -246,7 +246,9 @@ static void error_bound(uint32_t kind, double *absolute, double *relative)
         *relative = 2e-6;
         break;
     case PRN_OP_ATTENTION:
-    case PRN_OP_ATTENTION_GRAD: *relative = 2e-5; break;
+    case PRN_OP_ATTENTION_GRAD:
+    case PRN_OP_READ_ATTENTION:
+    case PRN_OP_READ_ATTENTION_GRAD: *relative = 2e-5; break;
     default: *relative = 1e-5; break;
     }
 }

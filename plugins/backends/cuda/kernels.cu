@@ -6,3 +6,4 @@
 #include "matmul.cu"
 #include "attention.cu"
 #include "attention_mma.cu"
+#include "read_attention.cu"

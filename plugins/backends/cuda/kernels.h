@@ -24,6 +24,7 @@ enum {
     COLUMN_PIECES = 128,        /* pieces of rows, at most, of a column sum */
     ATTENTION_TILE = 32,        /* most rows of a tile in the general attention kernels */
     ATTENTION_THREADS = 128,
+    READ_TILE = THREADS,        /* keys that one query meets at a time */
     ADAMW_PIECES = 64,          /* parameters of one launch, at most */
     MATMUL_TILE = 32,           /* of the library-free matrix product */
     DELTA_LANES = 8,            /* of a row and head of attention_delta */
@@ -238,6 +239,17 @@ typedef struct attention_args {
     int32_t causal, accumulate, tile; /* tile: rows of one */
 } attention_args;
 
+/* READ_ATTENTION. The gradient writes rows of dkv that are seen, no others. */
+typedef struct read_attention_args {
+    values q, kv, y;        /* forward: (queries, C), (M, 2C), (queries, C) */
+    values dy, dq, dkv;     /* gradient */
+    const int32_t *offsets; /* (items + 1), or NULL: groups of `positions` rows */
+    const int32_t *rows;    /* (queries): the last row that each sees, when causal; NULL: its group's first */
+    int64_t queries, items, positions, heads, width;
+    float scale;
+    int32_t causal, accumulate, reserved;
+} read_attention_args;
+
 #define OF_MMA_WIDTH(X, width)                                             \
     X(attention_mma_##width, attention_args, MMA_THREADS)                  \
     X(attention_mma_grad_##width, attention_args, MMA_THREADS)             \
@@ -273,7 +285,9 @@ typedef struct attention_args {
     X(attention_delta, attention_args, THREADS)                            \
     X(attention_grad_q, attention_args, ATTENTION_THREADS)                 \
     X(attention_grad_kv, attention_args, ATTENTION_THREADS)                \
-    OF_MMA_WIDTH(X, 32) OF_MMA_WIDTH(X, 64) OF_MMA_WIDTH(X, 96) OF_MMA_WIDTH(X, 128)
+    OF_MMA_WIDTH(X, 32) OF_MMA_WIDTH(X, 64) OF_MMA_WIDTH(X, 96) OF_MMA_WIDTH(X, 128)                    \
+    X(read_attention, read_attention_args, THREADS)                        \
+    X(read_attention_grad, read_attention_args, THREADS)
 
 typedef enum kernel_id {
 #define KERNEL_ENUM(name, type, threads) KERNEL_##name,

@@ -355,6 +355,32 @@ static prn_status attention_grad(const work *w)
     return status == PRN_OK && !a.accumulate ? clear_tail(w, a.dqkv, 3 * v->n, (values){0}, 0, a.offsets) : status;
 }
 
+static prn_status clear(const work *w, values x, int64_t elements)
+{
+    const size_t bytes = (size_t)elements * (x.is_half ? 2 : 4);
+    return x.data == NULL || bytes == 0 ? PRN_OK
+                                        : driver_status(&w->d->api, w->d->api.cuMemsetD8Async(device_address(x.data), 0, bytes, w->d->stream),
+                                                        "clearing device memory", w->error);
+}
+
+static prn_status read_attention(const work *w)
+{
+    const operation *v = w->v;
+    const int is_grad = v->op->kind == PRN_OP_READ_ATTENTION_GRAD;
+    const values none = {0};
+    const read_attention_args a = {.q = in(w, is_grad), .kv = in(w, 1 + is_grad), .y = is_grad ? none : out(w, 0), .dy = is_grad ? in(w, 0) : none,
+                                   .dq = is_grad ? out(w, 0) : none, .dkv = is_grad ? out(w, 1) : none, .offsets = v->in[2 + is_grad].data,
+                                   .rows = v->in[3 + is_grad].data, .queries = v->k, .items = v->items, .positions = v->per_item, .heads = v->heads,
+                                   .width = v->head_width, .scale = (float)(1 / sqrt((double)v->head_width)), .causal = v->op->attrs.causal,
+                                   .accumulate = v->op->attrs.accumulate};
+    /* rows that no query sees, of padding too */
+    const prn_status status = a.accumulate ? PRN_OK : clear(w, a.dkv, v->out[1].elements);
+    const size_t shared = (size_t)(3 * v->head_width + 2 * READ_TILE + WARPS) * sizeof(float);
+    return status == PRN_OK ? launch(w, is_grad ? KERNEL_read_attention_grad : KERNEL_read_attention, &a,
+                                     v->head_width > 0 ? least(v->k * v->heads, GRID_LIMIT) : 0, shared)
+                            : status;
+}
+
 /* ---- rows ---- */
 
 static prn_status patches(const work *w)
@@ -411,11 +437,7 @@ static prn_status gather_rows_grad(const work *w)
     const operation *v = w->v;
     const gather_grad_args a = {.ids = v->in[1].data, .dy = in(w, 0), .dx = out(w, 0), .rows = v->m, .columns = v->n, .table_rows = v->k,
                                 .stride = v->op->attrs.stride};
-    const size_t bytes = (size_t)v->out[0].elements * (a.dx.is_half ? 2 : 4);
-    prn_status status = PRN_OK;
-    if (!v->op->attrs.accumulate && bytes > 0) {
-        status = driver_status(&w->d->api, w->d->api.cuMemsetD8Async(device_address(a.dx.data), 0, bytes, w->d->stream), "clearing device memory", w->error);
-    }
+    const prn_status status = v->op->attrs.accumulate ? PRN_OK : clear(w, a.dx, v->out[0].elements);
     return status == PRN_OK ? launch(w, KERNEL_gather_grad, &a, v->n > 0 ? least(v->m, GRID_LIMIT) : 0, WARPS * sizeof(float)) : status;
 }
 
@@ -559,8 +581,7 @@ size_t operation_scratch(const prn_backend_instance *d, const operation *v)
 
 int operation_served(const operation *v)
 {
-    const int is_attention = v->op->kind == PRN_OP_ATTENTION || v->op->kind == PRN_OP_ATTENTION_GRAD;
-    return !is_attention || general_tile(v->head_width) > 0;
+    return offsets_input(v->op->kind) < 0 || general_tile(v->head_width) > 0;
 }
 
 prn_status operation_launch(prn_backend_instance *d, prn_executable *e, uint32_t index, prn_error *error)
@@ -631,6 +652,8 @@ prn_status operation_launch(prn_backend_instance *d, prn_executable *e, uint32_t
     case PRN_OP_LOOKUP_GRAD: return lookup_grad(w);
     case PRN_OP_CLASS_ROWS_GRAD: return class_rows_grad(w);
     case PRN_OP_GATHER_ROWS_GRAD: return gather_rows_grad(w);
+    case PRN_OP_READ_ATTENTION:
+    case PRN_OP_READ_ATTENTION_GRAD: return read_attention(w);
     case PRN_OP_ADAMW: return adamw(w);
     default: return element_wise(w);
     }

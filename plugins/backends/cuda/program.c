@@ -45,15 +45,20 @@ static int may_pad(const prn_program *program, const prn_op *op, int32_t symbol)
     return only_ours && rule != NULL && rule->keeps_padding;
 }
 
+/* Which input of an attention has the rows that its groups split. */
+static int grouped_input(uint32_t kind)
+{
+    return kind == PRN_OP_ATTENTION ? 0 : kind == PRN_OP_READ_ATTENTION_GRAD ? 2 : 1;
+}
+
 /* The symbol of packed rows, when each operation on them keeps padding harmless. */
 static int32_t find_bucket_symbol(const prn_program *program)
 {
     int32_t symbol = PRN_NO_SYMBOL;
     for (uint32_t i = 0; i < program->op_count; i++) {
         const prn_op *op = &program->ops[i];
-        const int is_grad = op->kind == PRN_OP_ATTENTION_GRAD;
-        if ((is_grad || op->kind == PRN_OP_ATTENTION) && op->attrs.positions == 0) {
-            const prn_dim *rows = &program->tensors[op->input[is_grad ? 1 : 0]].dim[0];
+        if (offsets_input(op->kind) >= 0 && op->attrs.positions == 0) {
+            const prn_dim *rows = &program->tensors[op->input[grouped_input(op->kind)]].dim[0];
             if (rows->fixed != 1 || rows->symbol < 0 || (symbol != PRN_NO_SYMBOL && symbol != rows->symbol)) {
                 return PRN_NO_SYMBOL;
             }
@@ -88,9 +93,10 @@ int program_supports(prn_backend_instance *d, const prn_program *program, uint32
         return 0;
     }
     const prn_op *o = &program->ops[op];
-    if (o->kind == PRN_OP_ATTENTION || o->kind == PRN_OP_ATTENTION_GRAD) {
-        const prn_tensor *qkv = &program->tensors[o->input[o->kind == PRN_OP_ATTENTION ? 0 : 1]];
-        const operation v = {.op = o, .head_width = qkv->rank >= 2 ? qkv->dim[qkv->rank - 1].fixed / 3 / o->attrs.heads : 0};
+    if (offsets_input(o->kind) >= 0) {
+        const prn_tensor *rows = &program->tensors[o->input[grouped_input(o->kind)]]; /* queries, keys and values; without the queries, keys and values */
+        const int parts = o->kind == PRN_OP_ATTENTION || o->kind == PRN_OP_ATTENTION_GRAD ? 3 : 2;
+        const operation v = {.op = o, .head_width = rows->rank >= 2 ? rows->dim[rows->rank - 1].fixed / parts / o->attrs.heads : 0};
         return operation_served(&v);
     }
     return 1;
@@ -238,7 +244,7 @@ static const int32_t *host_copy(const prn_program *program, int32_t tensor, cons
 static prn_status check_groups(prn_executable *e, uint32_t index, const prn_binding *binding, prn_error *error)
 {
     operation *v = &e->views[index];
-    const int at = v->op->kind == PRN_OP_ATTENTION_GRAD ? 4 : 1;
+    const int at = offsets_input(v->op->kind);
     const int32_t *offsets = v->in[at].elements > 0 ? host_copy(e->program, v->op->input[at], binding) : NULL;
     const prn_status status = ragged_items(offsets, v->in[at].elements, v->m, &v->items, error);
     e->longest[index] = 0;
@@ -342,7 +348,7 @@ static prn_status resolve_all(prn_executable *e, uint32_t segment, const prn_bin
     for (uint32_t i = first; i < end && status == PRN_OK; i++) {
         const uint32_t kind = program->ops[i].kind;
         status = resolve_one(e, i, binding, &e->views[i], error);
-        if (status == PRN_OK && (kind == PRN_OP_ATTENTION || kind == PRN_OP_ATTENTION_GRAD) && e->views[i].per_item == 0) {
+        if (status == PRN_OK && offsets_input(kind) >= 0 && e->views[i].per_item == 0) {
             status = check_groups(e, i, binding, error);
         }
         if (status == PRN_OK && !operation_served(&e->views[i])) {
@@ -362,11 +368,10 @@ static int resolve_padded(prn_executable *e, uint32_t segment, const prn_binding
     padded.symbol_values = e->symbols;
     for (uint32_t i = first; i < end; i++) {
         const int64_t items = e->views[i].items;
-        const int is_attention = program->ops[i].kind == PRN_OP_ATTENTION || program->ops[i].kind == PRN_OP_ATTENTION_GRAD;
         if (resolve_one(e, i, &padded, &e->views[i], NULL) != PRN_OK) {
             return 0;
         }
-        if (is_attention && e->views[i].per_item == 0) {
+        if (offsets_input(program->ops[i].kind) >= 0 && e->views[i].per_item == 0) {
             e->views[i].items = items;
         }
     }
@@ -435,7 +440,7 @@ static void make_key(const prn_backend_instance *d, const prn_executable *e, uin
     }
     for (uint32_t i = first; i < end; i++) {
         const operation *v = &e->views[i];
-        if ((v->op->kind == PRN_OP_ATTENTION || v->op->kind == PRN_OP_ATTENTION_GRAD) && v->per_item == 0) {
+        if (offsets_input(v->op->kind) >= 0 && v->per_item == 0) {
             key->values[key->count++] = v->items;
             key->values[key->count++] = e->longest[i];
         }

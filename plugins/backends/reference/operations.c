@@ -197,12 +197,12 @@ static double score(const operation *v, const double *qkv, int64_t head, int64_t
     return sum / sqrt((double)width);
 }
 
-static void attention(const operation *v, int64_t items)
+static void attention(const operation *v)
 {
     const double *qkv = real(&v->in[0]);
     double *y = real(&v->out[0]), *lse = real(&v->out[1]);
     const int64_t c = v->n, width = v->head_width;
-    for (int64_t item = 0; item < items; item++) {
+    for (int64_t item = 0; item < v->items; item++) {
         int64_t first, end;
         group(v, &v->in[1], item, &first, &end);
         for (int64_t head = 0; head < v->heads; head++) {
@@ -233,7 +233,7 @@ static void attention(const operation *v, int64_t items)
     }
 }
 
-static void attention_grad(const operation *v, int64_t items)
+static void attention_grad(const operation *v)
 {
     const double *dy = real(&v->in[0]), *qkv = real(&v->in[1]), *y = real(&v->in[2]), *lse = real(&v->in[3]);
     double *dqkv = real(&v->out[0]);
@@ -242,7 +242,7 @@ static void attention_grad(const operation *v, int64_t items)
     if (!v->op->attrs.accumulate) {
         memset(dqkv, 0, (size_t)v->out[0].elements * sizeof *dqkv);
     }
-    for (int64_t item = 0; item < items; item++) {
+    for (int64_t item = 0; item < v->items; item++) {
         int64_t first, end;
         group(v, &v->in[4], item, &first, &end);
         for (int64_t head = 0; head < v->heads; head++) {
@@ -263,6 +263,95 @@ static void attention_grad(const operation *v, int64_t items)
                         dqkv[i * 3 * c + at_i + d] += ds * qkv[j * 3 * c + c + at_i + d];
                         dqkv[j * 3 * c + c + at_i + d] += ds * qkv[i * 3 * c + at_i + d];
                         dqkv[j * 3 * c + 2 * c + at_i + d] += p * dy[i * c + at_i + d];
+                    }
+                }
+            }
+        }
+    }
+}
+
+static double read_score(const operation *v, const double *q, const double *kv, int64_t item, int64_t head, int64_t j)
+{
+    double sum = 0;
+    for (int64_t d = head * v->head_width; d < (head + 1) * v->head_width; d++) {
+        sum += q[item * v->n + d] * kv[j * 2 * v->n + d];
+    }
+    return sum / sqrt((double)v->head_width);
+}
+
+/* The log-sum-exp of what query `item` sees. */
+static double read_lse(const operation *v, const double *q, const double *kv, int64_t item, int64_t head, int64_t first, int64_t seen)
+{
+    double most = -INFINITY, total = 0;
+    for (int64_t j = first; j < seen; j++) {
+        most = fmax(most, read_score(v, q, kv, item, head, j));
+    }
+    for (int64_t j = first; j < seen; j++) {
+        total += exp(read_score(v, q, kv, item, head, j) - most);
+    }
+    return most + log(total);
+}
+
+static void read_attention(const operation *v)
+{
+    const double *q = real(&v->in[0]), *kv = real(&v->in[1]);
+    double *y = real(&v->out[0]);
+    const int64_t c = v->n;
+    memset(y, 0, (size_t)v->out[0].elements * sizeof *y);
+    for (int64_t item = 0; item < v->k; item++) {
+        int64_t first, end, seen;
+        read_group(v, item, &first, &end, &seen);
+        for (int64_t head = 0; head < v->heads; head++) {
+            const double lse = read_lse(v, q, kv, item, head, first, seen);
+            for (int64_t j = first; j < seen; j++) {
+                const double p = exp(read_score(v, q, kv, item, head, j) - lse);
+                for (int64_t d = head * v->head_width; d < (head + 1) * v->head_width; d++) {
+                    y[item * c + d] += p * kv[j * 2 * c + c + d];
+                }
+            }
+        }
+    }
+}
+
+static double read_value_gradient(const operation *v, const double *dy, const double *kv, int64_t item, int64_t head, int64_t j)
+{
+    double sum = 0;
+    for (int64_t d = head * v->head_width; d < (head + 1) * v->head_width; d++) {
+        sum += dy[item * v->n + d] * kv[j * 2 * v->n + v->n + d];
+    }
+    return sum;
+}
+
+static void read_attention_grad(const operation *v)
+{
+    const double *dy = real(&v->in[0]), *q = real(&v->in[1]), *kv = real(&v->in[2]);
+    double *dq = real(&v->out[0]), *dkv = real(&v->out[1]);
+    const int64_t c = v->n;
+    const double scale = 1 / sqrt((double)v->head_width);
+    for (int k = 0; k < 2 && !v->op->attrs.accumulate; k++) {
+        if (v->out[k].data != NULL) {
+            memset(v->out[k].data, 0, (size_t)v->out[k].elements * sizeof(double));
+        }
+    }
+    for (int64_t item = 0; item < v->k; item++) {
+        int64_t first, end, seen;
+        read_group(v, item, &first, &end, &seen);
+        for (int64_t head = 0; head < v->heads; head++) {
+            const double lse = read_lse(v, q, kv, item, head, first, seen);
+            double delta = 0;
+            for (int64_t j = first; j < seen; j++) {
+                delta += exp(read_score(v, q, kv, item, head, j) - lse) * read_value_gradient(v, dy, kv, item, head, j);
+            }
+            for (int64_t j = first; j < seen; j++) {
+                const double p = exp(read_score(v, q, kv, item, head, j) - lse);
+                const double ds = p * (read_value_gradient(v, dy, kv, item, head, j) - delta) * scale;
+                for (int64_t d = head * v->head_width; d < (head + 1) * v->head_width; d++) {
+                    if (dq != NULL) {
+                        dq[item * c + d] += ds * kv[j * 2 * c + d];
+                    }
+                    if (dkv != NULL) {
+                        dkv[j * 2 * c + d] += ds * q[item * c + d];
+                        dkv[j * 2 * c + c + d] += p * dy[item * c + d];
                     }
                 }
             }
@@ -549,16 +638,11 @@ static void reduce(const operation *v)
     real(&v->out[0])[0] = sum;
 }
 
-static const operand *offsets_of(const operation *v)
-{
-    return v->op->kind == PRN_OP_ATTENTION ? &v->in[1] : v->op->kind == PRN_OP_ATTENTION_GRAD ? &v->in[4] : NULL;
-}
-
 static prn_status items_of(const operation *v, int64_t *items, prn_error *error)
 {
-    const operand *offsets = offsets_of(v);
+    const int at = offsets_input(v->op->kind);
     *items = v->items;
-    return offsets != NULL && v->per_item == 0 ? ragged_items(offsets->data, offsets->elements, v->m, items, error) : PRN_OK;
+    return at >= 0 && v->per_item == 0 ? ragged_items(v->in[at].data, v->in[at].elements, v->m, items, error) : PRN_OK;
 }
 
 prn_status reference_check(const operation *v, prn_error *error)
@@ -567,10 +651,11 @@ prn_status reference_check(const operation *v, prn_error *error)
     return items_of(v, &items, error);
 }
 
-prn_status reference_run(const operation *v, prn_error *error)
+prn_status reference_run(const operation *given, prn_error *error)
 {
-    int64_t items;
-    prn_status status = items_of(v, &items, error);
+    operation with_items = *given;
+    const operation *const v = &with_items;
+    prn_status status = items_of(given, &with_items.items, error);
     if (status != PRN_OK) {
         return status;
     }
@@ -578,7 +663,7 @@ prn_status reference_run(const operation *v, prn_error *error)
     case PRN_OP_PATCHES: patches(v); break;
     case PRN_OP_LINEAR: linear(v); break;
     case PRN_OP_LAYER_NORM: layer_norm(v); break;
-    case PRN_OP_ATTENTION: attention(v, items); break;
+    case PRN_OP_ATTENTION: attention(v); break;
     case PRN_OP_LOOKUP: lookup(v); break;
     case PRN_OP_CLASS_ROWS: class_rows(v); break;
     case PRN_OP_GATHER_ROWS: gather_rows(v); break;
@@ -586,12 +671,13 @@ prn_status reference_run(const operation *v, prn_error *error)
     case PRN_OP_SIMILARITY: similarity(v); break;
     case PRN_OP_CROSS_ENTROPY: cross_entropy(v); break;
     case PRN_OP_SOFT_CROSS_ENTROPY: soft_cross_entropy(v); break;
+    case PRN_OP_READ_ATTENTION: read_attention(v); break;
     case PRN_OP_SUM:
     case PRN_OP_DOT: reduce(v); break;
     case PRN_OP_LINEAR_GRAD_X: linear_grad_x(v); break;
     case PRN_OP_LINEAR_GRAD_W: linear_grad_w(v); break;
     case PRN_OP_LAYER_NORM_GRAD: layer_norm_grad(v); break;
-    case PRN_OP_ATTENTION_GRAD: attention_grad(v, items); break;
+    case PRN_OP_ATTENTION_GRAD: attention_grad(v); break;
     case PRN_OP_LOOKUP_GRAD: lookup_grad(v); break;
     case PRN_OP_CLASS_ROWS_GRAD: class_rows_grad(v); break;
     case PRN_OP_GATHER_ROWS_GRAD: gather_rows_grad(v); break;
@@ -599,6 +685,7 @@ prn_status reference_run(const operation *v, prn_error *error)
     case PRN_OP_SIMILARITY_GRAD: similarity_grad(v); break;
     case PRN_OP_CROSS_ENTROPY_GRAD: cross_entropy_grad(v); break;
     case PRN_OP_SOFT_CROSS_ENTROPY_GRAD: soft_cross_entropy_grad(v); break;
+    case PRN_OP_READ_ATTENTION_GRAD: read_attention_grad(v); break;
     case PRN_OP_ADAMW: adamw(v); break;
     default: element_wise(v); break;
     }
