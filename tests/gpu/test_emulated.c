@@ -296,7 +296,7 @@ static void test_head_widths(void **state)
         config.vision.width = config.text.width = 2 * forms[k].width;
         config.vision.head_width = forms[k].width;
         config.text.heads = 2;
-        config.text.layers = config.vision.layers = 1;
+        config.text.layers = config.vision.layers = 2; /* the last one attends with one query an item */
         OK(prn__model_create(&config, PRN__DECAY_DIMENSIONS, &model, error));
         float *flat = prn__alloc_array((size_t)model->flat_elements, sizeof *flat);
         prn__model_init(model, 7, flat);
