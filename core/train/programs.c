@@ -226,8 +226,8 @@ static void squared_norm(prn__graph *g, const char *name, int32_t gradient, int3
     (void)prn__graph_dot(g, label, gradient, gradient, prn__graph_bound(g, label, norms, (int64_t)index, 0, NULL));
 }
 
-/* Segments: norm (sum of squares of each parameter's gradient, as prn__tower_update says), update (AdamW on both parts, then the clamp of logit_scale). Where the towers
- * hold their gradients, it is all about logit_scale, the one parameter that no tower has. */
+/* Segments: norm (sum of squares of each parameter's gradient, part by part, as prn__tower_update says), update (AdamW on what decays and on what does
+ * not, then the clamp of logit_scale). Where the towers hold their gradients, it is all about logit_scale, the one parameter that no tower has. */
 prn_status prn__optimizer_graph(const prn__trainer *t, const prn__model *model, prn__graph **result, prn_error *error)
 {
     const prn__optimizer_config *o = &t->config.optimizer;
