@@ -13,6 +13,7 @@
 
 #include "base/file.h"
 #include "base/hash.h"
+#include "base/stop.h"
 #include "model/safetensors.h"
 #include "run/stage_data.h"
 #include "run/stage_note.h"
@@ -250,7 +251,7 @@ static prn_status data_gradient(void *self, prn_vector *target, double *loss, pr
         return prn_error_set(error, PRN_INVALID, "it asks for more gradients of the data than the %" PRId64 " that `plan` declared; raise"
                              " finish_gradient_batches", h->stage->finish_gradient_batches);
     }
-    if (prn__execution_stop(h->x)) {
+    if (prn__stop_asked()) {
         return prn_error_set(error, PRN_INTERRUPTED, "stopped; the same command goes on from there");
     }
     if (h->data.loader == NULL) {

@@ -172,7 +172,7 @@ static int go_on_until_done(const ground *g, const char *labels, const char *wor
         if (status != PRN_OK && status != PRN_INTERRUPTED) {
             fail_msg("%s", error.message);
         }
-        assert_true(stops < 400);
+        if (stops >= 400) { fail_msg("%s, stride %lld: stopped 400 times", labels, (long long)stride); }
     }
     return stops;
 }
