@@ -81,9 +81,9 @@ print(sorted({(s.get("micro_batch"), s.get("micro_batch_since")) for s in map(la
 
 @test "micro_batch = \"auto\" takes what the device has room for, to the bytes of that micro-batch" {
     narrow_recipe
-    for form in "fp32 38" "bf16 36"; do
+    for form in "fp32 37300" "bf16 36200"; do
         set -- $form
-        PRN_EMULATOR_MEMORY=$(($2 << 20)) emulated run narrow.lua --set "workspace=runs/auto-$1" --set backend=cuda --set "backend.precision=$1" \
+        PRN_EMULATOR_MEMORY=$(($2 << 10)) emulated run narrow.lua --set "workspace=runs/auto-$1" --set backend=cuda --set "backend.precision=$1" \
             --set micro_batch=auto 2>log
         grep -q "24 samples at a time do not fit" log
         grep -q "going on with micro-batches of 12" log
