@@ -8,10 +8,11 @@ typedef struct shape {
     int64_t m, n, k;
 } shape;
 
-/* Blocks: 6 rows by 16 or 64 columns in registers; 192 rows, 256 columns, 256 deep in the cache; 64 deep for sums over rows. The last are the library's. */
+/* Blocks: 6 rows by 16 or 64 columns in registers; 96 rows, 256 columns, 512 deep in the cache; 64 or 128 deep for sums over rows. The last is the
+ * library's, but for AVX-512. */
 static const shape shapes[] = {
     {1, 1, 1},      {6, 64, 64},    {7, 65, 63},    {5, 16, 256},   {193, 48, 257},  {191, 257, 65}, {12, 300, 513},
-    {400, 7, 40},   {389, 129, 12}, {64, 2, 700},   {97, 63, 128},  {1100, 130, 60}, {3, 520, 5},    {514, 513, 515},
+    {400, 7, 40},   {389, 129, 12}, {64, 2, 700},   {97, 63, 128},  {1100, 130, 60}, {3, 520, 5}, {95, 70, 1030}, {97, 260, 511},    {514, 513, 515},
 };
 
 static float *made(uint64_t which, int64_t n)

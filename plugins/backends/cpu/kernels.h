@@ -54,9 +54,10 @@ typedef struct product_job {
     int add;
 } product_job;
 
-/* Blocks of a product: of b, (inner, columns) in the second-level cache, beside (rows, inner) of a; and rows at a time of a long sum, which are asked
- * for ahead when both sides have so many elements. */
-enum { PRODUCT_INNER = 256, PRODUCT_ROWS = 192, PRODUCT_COLUMNS = 256, PRODUCT_DEEP = 64, PRODUCT_FETCHED = 1 << 20,
+/* Blocks of a product: of b, (inner, columns) in the second-level cache, beside (rows, inner) of a; and rows at a time of a long sum into a small result,
+ * which are asked for ahead when both sides have so many elements. */
+enum { PRODUCT_INNER = 512, PRODUCT_ROWS = 96, PRODUCT_COLUMNS = 256, PRODUCT_DEEP = 64, PRODUCT_SMALL = 1 << 16,
+       PRODUCT_FETCHED = 1 << 20,
        PRODUCT_SCRATCH = PRODUCT_INNER * PRODUCT_COLUMNS };
 
 typedef struct adamw_job {
