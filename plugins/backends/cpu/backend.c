@@ -1,4 +1,4 @@
-/* plugins/backends/cpu/backend.c: the backend "cpu": OpenBLAS for matrix products, hand-vectorised kernels for the rest, on the host's threads.
+/* plugins/backends/cpu/backend.c: the backend "cpu": matrix products of our own and OpenBLAS's, hand-vectorised kernels for the rest, on the host's threads.
  *
  * The table's functions: devices, buffers, compile (all scratch is allocated here), execute (everything is checked before the first
  * operation runs; nothing is allocated). Work is synchronous.
