@@ -118,9 +118,9 @@ void prn__lua_settle(lua_State *L, prn__lua_call *call);
 /* A service of the host: its time is not the function's. A failure ends the call. */
 #define PRN__LUA_SERVE(L, call, what, expression)                                     \
     do {                                                                              \
-        const double begin_ = prn__sandbox_clock_s();                                           \
+        const double begin_ = prn__sandbox_clock_s();                                 \
         const prn_status status_ = (expression);                                      \
-        prn__recipe_host_of(L)->deadline_s += prn__sandbox_clock_s() - begin_;                  \
+        prn__recipe_host_of(L)->deadline_s += prn__sandbox_clock_s() - begin_;        \
         if (status_ != PRN_OK) {                                                      \
             (call)->failure.status = (int32_t)status_;                                \
             prn__lua_blame_host(L, call, what);                                       \

@@ -16,6 +16,8 @@ static const int64_t PIECE_LEAST = 6 << 20;
 /* Larger products are cut further, so that they balance on many cores. */
 static const int64_t PIECE_MOST = 384 << 20;
 enum { PIECES = 16, PIECE_ALIGN = 16, SUMS_ELEMENTS = 1 << 16 };
+/* Pieces of ours end where blocks of registers do: rows by rows, columns by vectors. */
+enum { OWN_ALIGN_ROWS = 24, OWN_ALIGN_VECTORS = 4 };
 /* With vectors of 8, products whose smallest matrix has at most so many elements are ours (two sides of 256 and 1024: a layer of width 256). */
 static const int64_t OWN_MOST = 1 << 18;
 /* What packing an element of ours costs, in multiply-accumulates. */
@@ -37,7 +39,7 @@ static int64_t step_of(int64_t n, int64_t pieces, int64_t align)
     return (step + align - 1) / align * align;
 }
 
-/* How much longer `pieces` equal ones take than an even share would, on 2, 4, 8 and 16 threads on average: the choice may not know how many there are. */
+/* How much longer `pieces` equal ones take than an even share would, summed over 2, 4, 8 and 16 threads: the choice may not know how many there are. */
 static double imbalance(int64_t pieces)
 {
     double sum = 0;
@@ -58,7 +60,8 @@ static int is_own(const matmul *j, const kernels *k)
 static grid grid_of(const matmul *j, const kernels *table)
 {
     const int own = is_own(j, table);
-    const int64_t m = j->m, n = j->n, k = j->k, across_align = own ? 4 * table->width : PIECE_ALIGN, down_align = own ? 24 : PIECE_ALIGN;
+    const int64_t m = j->m, n = j->n, k = j->k, across_align = own ? OWN_ALIGN_VECTORS * table->width : PIECE_ALIGN;
+    const int64_t down_align = own ? OWN_ALIGN_ROWS : PIECE_ALIGN;
     const double work = (double)m * (double)n * (double)(k > 0 ? k : 1);
     int64_t wanted = (int64_t)(work / (double)PIECE_LEAST);
     if (wanted > PIECES) {
