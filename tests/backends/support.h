@@ -21,22 +21,27 @@ typedef struct bench {
     prn__device reference, cpu;
 } bench;
 
-/* `isa` NULL for auto. Returns 0 when this processor lacks it. */
-static inline int bench_open(bench *b, uint32_t threads, const char *isa)
+/* `isa` NULL for auto, `precision` too. Returns 0 when this processor lacks it. */
+static inline int bench_open_as(bench *b, uint32_t threads, const char *isa, const char *precision)
 {
     prn_error error = PRN_ERROR_INIT;
-    const prn__option_pair option = {"isa", isa};
+    const prn__option_pair options[] = {{"isa", isa != NULL ? isa : "auto"}, {"precision", precision != NULL ? precision : "fp32"}};
     memset(b, 0, sizeof *b);
     assert_int_equal(prn__pool_create(threads, NULL, &b->pool, &error), PRN_OK);
     if (prn__registry_create(b->pool, PRN_BUILD_DIR "/plugins", &b->registry, &error) != PRN_OK ||
         prn__device_open(b->registry, "reference", NULL, 0, &b->reference, &error) != PRN_OK) {
         fail_msg("%s", error.message);
     }
-    prn_status status = prn__device_open(b->registry, "cpu", &option, isa != NULL, &b->cpu, &error);
+    prn_status status = prn__device_open(b->registry, "cpu", options, 2, &b->cpu, &error);
     if (status != PRN_OK && (status != PRN_UNSUPPORTED || strstr(error.message, "isa=") == NULL)) {
         fail_msg("%s", error.message); /* anything but a missing instruction set, such as a matrix library that is not thread-safe */
     }
     return status == PRN_OK;
+}
+
+static inline int bench_open(bench *b, uint32_t threads, const char *isa)
+{
+    return bench_open_as(b, threads, isa, NULL);
 }
 
 static inline void bench_close(bench *b)

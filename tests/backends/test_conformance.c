@@ -25,10 +25,10 @@ static void note(void *context, const prn__conformance_case *result)
     }
 }
 
-static void run_isa(const char *isa)
+static void run_as(const char *isa, const char *precision)
 {
     bench b;
-    if (!bench_open(&b, 2, isa)) {
+    if (!bench_open_as(&b, 2, isa, precision)) {
         print_message("SKIP: this processor lacks %s\n", isa);
         bench_close(&b);
         return;
@@ -37,8 +37,8 @@ static void run_isa(const char *isa)
     prn__conformance_summary summary;
     tally t = {.first = ""};
     assert_int_equal(prn__conformance_run(&b.cpu, &b.reference, NULL, note, &t, &summary, &error), PRN_OK);
-    print_message("cpu isa=%s: %lld cases, %lld passed, %lld failed, %lld unsupported\n", isa, (long long)summary.cases, (long long)summary.passed,
-                  (long long)summary.failed, (long long)summary.unsupported);
+    print_message("cpu isa=%s, %s: %lld cases, %lld passed, %lld failed, %lld unsupported\n", isa, precision, (long long)summary.cases,
+                  (long long)summary.passed, (long long)summary.failed, (long long)summary.unsupported);
     assert_int_equal(summary.failed, 0);
     assert_int_equal(summary.unsupported, 0);
     assert_true(summary.cases > 600);
@@ -48,19 +48,22 @@ static void run_isa(const char *isa)
 static void baseline_passes(void **state)
 {
     (void)state;
-    run_isa("baseline");
+    run_as("baseline", "fp32");
+    run_as("baseline", "bf16");
 }
 
 static void avx2_passes(void **state)
 {
     (void)state;
-    run_isa("avx2");
+    run_as("avx2", "fp32");
+    run_as("avx2", "bf16");
 }
 
 static void avx512_passes(void **state)
 {
     (void)state;
-    run_isa("avx512");
+    run_as("avx512", "fp32");
+    run_as("avx512", "bf16");
 }
 
 static void every_kind_has_cases(void **state)
@@ -112,6 +115,7 @@ static void the_suite_can_fail(void **state)
     prn__device device = b.cpu;
     device.backend = &wrong;
     wrong.error_bound = no_error;
+    wrong.instance_error_bound = NULL;
     assert_int_equal(prn__conformance_run(&device, &b.reference, "layer_norm", NULL, NULL, &summary, &error), PRN_OK);
     assert_true(summary.failed > summary.cases / 2);
     wrong = *b.cpu.backend;

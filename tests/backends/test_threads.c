@@ -1,5 +1,5 @@
-/* tests/backends/test_threads.c: results of the cpu backend are the same bytes with 1, 2, 3 and 7 threads, on shapes large enough to be
- * cut into many tasks; and repeated runs on several threads at once agree (OpenBLAS is called from all of them). */
+/* tests/backends/test_threads.c: results of the cpu backend are the same bytes with 1, 2, 3 and 7 threads, in either precision, on shapes large
+ * enough to be cut into many tasks; and repeated runs on several threads at once agree (OpenBLAS is called from all of them). */
 #include "backends/support.h"
 
 #include "base/hash.h"
@@ -29,6 +29,8 @@ static const setup setups[] = {
     {"linear_grad_x", PRN_OP_LINEAR_GRAD_X, {ROWS(1100, 576), ROWS(576, 192), NONE, NONE, NONE, ROWS(1100, 192), NONE, NONE}, {.accumulate = 1}, 0, -1, 10},
     {"linear_grad_w", PRN_OP_LINEAR_GRAD_W, {ROWS(3000, 576), ROWS(3000, 192), NONE, NONE, NONE, ROWS(576, 192), ROW(576), NONE}, {.accumulate = 1}, 0, -1,
      10},
+    {"linear_grad_w, long sums", PRN_OP_LINEAR_GRAD_W, {ROWS(3001, 192), ROWS(3001, 160), NONE, NONE, NONE, ROWS(192, 160), ROW(192), NONE},
+     {.accumulate = 1}, 0, -1, 10},
     {"layer_norm_grad", PRN_OP_LAYER_NORM_GRAD, {ROWS(5000, 192), ROWS(5000, 192), ROW(192), ROW(5000), ROW(5000), ROWS(5000, 192), ROW(192), ROW(192)},
      {.accumulate = 0}, 0, -1, 4},
     {"attention", PRN_OP_ATTENTION, {ROWS(50 * 24, 3 * 192), NONE, NONE, NONE, NONE, ROWS(50 * 24, 192), ROWS(50 * 24, 6), NONE},
@@ -125,18 +127,17 @@ static prn__digest run_setup(const prn__device *device, const setup *x)
     return first;
 }
 
-static void same_bytes_for_any_threads(void **state)
+static void same_bytes(const char *precision)
 {
     static const uint32_t threads[] = {1, 2, 3, 7};
     prn__digest digests[4][SETUPS];
-    (void)state;
     for (int t = 0; t < 4; t++) {
         bench b;
-        assert_true(bench_open(&b, threads[t], NULL));
+        assert_true(bench_open_as(&b, threads[t], NULL, precision));
         for (int i = 0; i < SETUPS; i++) {
             digests[t][i] = run_setup(&b.cpu, &setups[i]);
             if (digests[t][i].low != digests[0][i].low || digests[t][i].high != digests[0][i].high) {
-                fail_msg("%s: %u threads gave other bytes than 1", setups[i].name, threads[t]);
+                fail_msg("%s, %s: %u threads gave other bytes than 1", setups[i].name, precision, threads[t]);
             }
         }
         bench_close(&b);
@@ -144,8 +145,11 @@ static void same_bytes_for_any_threads(void **state)
     assert_true(digests[0][0].low != digests[0][1].low);
 }
 
+static void same_bytes_in_fp32(void **state) { (void)state; same_bytes("fp32"); }
+static void same_bytes_in_bf16(void **state) { (void)state; same_bytes("bf16"); }
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(same_bytes_for_any_threads)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(same_bytes_in_fp32), cmocka_unit_test(same_bytes_in_bf16)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

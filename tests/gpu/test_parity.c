@@ -9,13 +9,13 @@
 static void test_gelu_cuda(void **state)
 {
     (void)state;
-    check("clip-tiny-gelu", "cuda");
+    check("clip-tiny-gelu", "cuda", NULL, &FP32);
 }
 
 static void test_quickgelu_cuda(void **state)
 {
     (void)state;
-    check("clip-tiny-quickgelu", "cuda");
+    check("clip-tiny-quickgelu", "cuda", NULL, &FP32);
 }
 
 int main(int argc, char **argv)

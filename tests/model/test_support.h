@@ -34,11 +34,18 @@ typedef struct test_device {
     prn__device device;
 } test_device;
 
-static inline void test_device_open(test_device *d, const char *backend, uint32_t threads)
+/* `precision` NULL: the backend's own. */
+static inline void test_device_open_as(test_device *d, const char *backend, uint32_t threads, const char *precision)
 {
+    const prn__option_pair option = {"precision", precision};
     OK(prn__pool_create(threads, NULL, &d->pool, error));
     OK(prn__registry_create(d->pool, PRN_BUILD_DIR "/plugins", &d->registry, error));
-    OK(prn__device_open(d->registry, backend, NULL, 0, &d->device, error));
+    OK(prn__device_open(d->registry, backend, &option, precision != NULL, &d->device, error));
+}
+
+static inline void test_device_open(test_device *d, const char *backend, uint32_t threads)
+{
+    test_device_open_as(d, backend, threads, NULL);
 }
 
 static inline void test_device_close(test_device *d)

@@ -6,10 +6,7 @@ set(PRN_KERNEL_FLAGS "-O3 -fno-math-errno -fno-trapping-math -Wno-psabi")
 set_source_files_properties(${CMAKE_CURRENT_LIST_DIR}/kernels_baseline.c PROPERTIES COMPILE_FLAGS "${PRN_KERNEL_FLAGS}")
 if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
   set_source_files_properties(${CMAKE_CURRENT_LIST_DIR}/kernels_avx2.c PROPERTIES COMPILE_FLAGS "${PRN_KERNEL_FLAGS} -mavx2 -mfma")
-  set_source_files_properties(${CMAKE_CURRENT_LIST_DIR}/kernels_avx512.c PROPERTIES
-    COMPILE_FLAGS "${PRN_KERNEL_FLAGS} -mavx512f -mavx512dq -mavx512bw -mavx512vl -mfma -mprefer-vector-width=512")
+  set(PRN_AVX512_FLAGS "-mavx512f -mavx512dq -mavx512bw -mavx512vl -mfma -mprefer-vector-width=512")
+  set_source_files_properties(${CMAKE_CURRENT_LIST_DIR}/kernels_avx512.c PROPERTIES COMPILE_FLAGS "${PRN_KERNEL_FLAGS} ${PRN_AVX512_FLAGS}")
+  set_source_files_properties(${CMAKE_CURRENT_LIST_DIR}/kernels_avx512_bf16.c PROPERTIES COMPILE_FLAGS "${PRN_KERNEL_FLAGS} ${PRN_AVX512_FLAGS} -mavx512bf16")
 endif()
-foreach(source kernels_baseline.c kernels_avx2.c kernels_avx512.c)
-  set_property(SOURCE ${CMAKE_CURRENT_LIST_DIR}/${source} APPEND PROPERTY OBJECT_DEPENDS
-    "${CMAKE_CURRENT_LIST_DIR}/kernels.inc;${CMAKE_CURRENT_LIST_DIR}/vector.inc;${CMAKE_CURRENT_LIST_DIR}/product.inc;${CMAKE_CURRENT_LIST_DIR}/attention.inc")
-endforeach()

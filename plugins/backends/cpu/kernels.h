@@ -43,8 +43,8 @@ typedef struct read_attention_job {
     int accumulate;
 } read_attention_job;
 
-/* c (m, n) = a b, or added to it; a(r, i) = a[r*a_row + i*a_inner], b(i, j) = b[i*b_inner + j*b_column]. Either a_inner is 1 and one of b's strides,
- * or a_row and b_column are. */
+/* c (m, n) = a b, or added to it, by `product` in fp32, by `half.product` of operands rounded to bf16; a(r, i) = a[r*a_row + i*a_inner], b(i, j) =
+ * b[i*b_inner + j*b_column]. Of each side, one stride is 1; `product` takes a_inner 1, or a_row and b_column. */
 typedef struct product_job {
     const float *a, *b;
     float *c;
@@ -52,12 +52,14 @@ typedef struct product_job {
     int64_t m, n, k; /* k > 0 */
     int64_t a_row, a_inner, b_inner, b_column, ldc;
     int add;
+    int64_t ahead; /* steps of k behind these that will be asked for next: worth fetching; 0 when everything lies in the cache */
+    /* What follows, block by block while each lies in the cache; may be NULL. */
+    void (*finish)(const void *context, int64_t row, int64_t column, int64_t rows, int64_t columns);
+    const void *context;
 } product_job;
 
-/* Blocks of a product: of b, (inner, columns) in the second-level cache, beside (rows, inner) of a; and rows at a time of a long sum into a small result,
- * which are asked for ahead when both sides have so many elements. */
+/* Blocks of a product: of b, (inner, columns) in the second-level cache, beside (rows, inner) of a; and rows at a time of a long sum into a small result. */
 enum { PRODUCT_INNER = 512, PRODUCT_ROWS = 96, PRODUCT_COLUMNS = 256, PRODUCT_DEEP = 64, PRODUCT_SMALL = 1 << 16,
-       PRODUCT_FETCHED = 1 << 20,
        PRODUCT_SCRATCH = PRODUCT_INNER * PRODUCT_COLUMNS };
 
 typedef struct adamw_job {
@@ -65,6 +67,13 @@ typedef struct adamw_job {
     float beta1, rest1, beta2, rest2; /* rest = 1 - beta, rounded once */
     float epsilon, shrink;            /* shrink = lr * decay */
 } adamw_job;
+
+/* Matrix products of operands that are rounded to bf16, and attention by such products. */
+typedef struct half_kernels {
+    void (*product)(const product_job *job);
+    void (*attention)(const attention_job *job);
+    void (*attention_grad)(const attention_job *job);
+} half_kernels;
 
 typedef struct kernels {
     const char *name;
@@ -99,6 +108,7 @@ typedef struct kernels {
     /* out[c] (+)= sum over rows of x[r*ld + c] */
     void (*column_sums)(float *out, const float *x, int64_t rows, int64_t columns, int64_t ld, int accumulate);
     void (*product)(const product_job *job);
+    half_kernels half;
 } kernels;
 
 /* Floats of scratch that one attention job needs, for rows up to `rows` long. */
@@ -107,13 +117,16 @@ static inline int64_t attention_scratch_floats(int64_t rows, int64_t width)
     const int64_t w = KERNEL_MAX_WIDTH;
     const int64_t keys = ((rows < ATTENTION_KEYS_WHOLE ? rows : ATTENTION_KEYS_WHOLE) + w - 1) / w * w, wide = (width + w - 1) / w * w;
     const int64_t queries = ATTENTION_QUERIES;
-    return 2 * width * keys + 3 * keys * wide + 2 * queries * keys + 3 * queries * wide + 3 * queries + 8 * w;
+    const int64_t pairs = (keys * wide + queries * keys + queries * wide) / 2; /* operands rounded to bf16 */
+    return 2 * width * keys + 3 * keys * wide + 2 * queries * keys + 3 * queries * wide + 3 * queries + pairs + 8 * w;
 }
 
 extern const kernels kernels_baseline;
 #if defined(__x86_64__)
 extern const kernels kernels_avx2;
 extern const kernels kernels_avx512;
+/* For processors with AVX-512's BF16 instructions: in the place of kernels_avx512.half. */
+extern const half_kernels half_kernels_avx512_bf16;
 #endif
 
 #endif

@@ -22,6 +22,11 @@ enum { OWN_ALIGN_ROWS = 24, OWN_ALIGN_VECTORS = 4 };
 static const int64_t OWN_MOST = 1 << 18;
 /* What packing an element of ours costs, in multiply-accumulates. */
 static const double OWN_PACKING = 8;
+/* Sides of so many elements do not stay in the third-level cache: rows are asked for ahead. */
+static const int64_t FETCHED = 1 << 20;
+/* Long sums: elements of a result that every piece has for itself; rows of a piece, at least; rows at a time, which stay in the second-level cache for
+ * their column sums; elements of one task of adding up. */
+static const int64_t LONG_RESULT = 1 << 16, LONG_LEAST = 96, LONG_ROWS = 256, LONG_SUMS = 1 << 13;
 
 typedef struct grid {
     int64_t down, across; /* pieces along m and n */
@@ -53,8 +58,10 @@ static int is_own(const matmul *j, const kernels *k)
 {
     const int64_t most = j->m > j->n ? (j->m > j->k ? j->m : j->k) : (j->n > j->k ? j->n : j->k);
     const double all = (double)j->m * (double)j->n * (double)j->k;
-    return j->alpha == 1 && j->k > 0 && !(j->transpose_a && j->transpose_b) &&
-           (k->width >= 16 || (k->width >= 8 && all <= (double)OWN_MOST * (double)most));
+    if (j->is_half || j->k == 0) {
+        return j->k > 0;
+    }
+    return j->alpha == 1 && !(j->transpose_a && j->transpose_b) && (k->width >= 16 || (k->width >= 8 && all <= (double)OWN_MOST * (double)most));
 }
 
 static grid grid_of(const matmul *j, const kernels *table)
@@ -76,8 +83,9 @@ static grid grid_of(const matmul *j, const kernels *table)
         g.down = (m + g.m_step - 1) / g.m_step;
         g.across = (n + g.n_step - 1) / g.n_step;
         /* what is read or packed again: a once for every piece across, b once for every piece down; and a share for pieces that do not come out even */
-        const double packed = own && !j->transpose_a ? 1 + OWN_PACKING * (double)g.down / (double)m
-                                                     : (double)g.across * (double)m + (double)g.down * (double)n;
+        const double packed = j->is_half ? 1 + OWN_PACKING * ((double)g.down / (double)m + (double)g.across / (double)n)
+                              : own && !j->transpose_a ? 1 + OWN_PACKING * (double)g.down / (double)m
+                                                       : (double)g.across * (double)m + (double)g.down * (double)n;
         const double uneven = (double)(g.down * g.m_step) / (double)m * ((double)(g.across * g.n_step) / (double)n);
         const double cost = packed * uneven * imbalance(g.down * g.across);
         if (best_cost < 0 || cost < best_cost) {
@@ -91,12 +99,42 @@ static grid grid_of(const matmul *j, const kernels *table)
 typedef struct matmul_context {
     const matmul *job;
     const kernels *k;
+    void (*product)(const product_job *job);
     const prn_executable *executable;
     grid pieces;
     int own;
     int64_t products; /* tasks from here on are column sums */
     int64_t sums_step;
 } matmul_context;
+
+/* One piece: its own corner of the result. */
+typedef struct piece {
+    const matmul_context *x;
+    int64_t m0, n0;
+} piece;
+
+static void finish(const void *context, int64_t row, int64_t column, int64_t rows, int64_t columns)
+{
+    const piece *p = context;
+    const matmul *j = p->x->job;
+    const int64_t n0 = p->n0 + column, at = (p->m0 + row) * j->n + n0;
+    p->x->k->epilogue(j->y + at, j->pre != NULL ? j->pre + at : NULL, j->bias != NULL ? j->bias + n0 : NULL, j->residual != NULL ? j->residual + at : NULL,
+                      rows, columns, j->n, j->activation);
+}
+
+/* Sides as they lie, from a's row m0, b's column n0 and step k0 of the inner dimension on. */
+static product_job own_job(const matmul_context *x, int64_t m0, int64_t n0, int64_t k0, uint32_t worker)
+{
+    const matmul *j = x->job;
+    product_job job = {.scratch = x->executable->worker_scratch + (int64_t)worker * x->executable->worker_floats, .ldc = j->n};
+    job.a_row = j->transpose_a ? 1 : j->lda;
+    job.a_inner = j->transpose_a ? j->lda : 1;
+    job.b_inner = j->transpose_b ? 1 : j->ldb;
+    job.b_column = j->transpose_b ? j->ldb : 1;
+    job.a = j->a + m0 * job.a_row + k0 * job.a_inner;
+    job.b = j->b + n0 * job.b_column + k0 * job.b_inner;
+    return job;
+}
 
 static void task(void *context, int64_t index, uint32_t worker)
 {
@@ -107,33 +145,116 @@ static void task(void *context, int64_t index, uint32_t worker)
         x->k->column_sums(j->sums + first, j->sums_of + first, j->sums_rows, columns, j->sums_columns, j->sums_accumulate);
         return;
     }
-    const int64_t m0 = index / x->pieces.across * x->pieces.m_step, n0 = index % x->pieces.across * x->pieces.n_step;
-    const int64_t m = least(x->pieces.m_step, j->m - m0), n = least(x->pieces.n_step, j->n - n0), at = m0 * j->n + n0;
-    const float *a = j->a + (j->transpose_a ? m0 : m0 * j->lda), *b = j->b + (j->transpose_b ? n0 * j->ldb : n0);
+    const piece here = {x, index / x->pieces.across * x->pieces.m_step, index % x->pieces.across * x->pieces.n_step};
+    const int64_t m = least(x->pieces.m_step, j->m - here.m0), n = least(x->pieces.n_step, j->n - here.n0);
+    product_job job = own_job(x, here.m0, here.n0, 0, worker);
+    float *c = j->c + here.m0 * j->n + here.n0;
     if (x->own) {
-        x->k->product(&(product_job){
-            .a = a, .b = b, .c = j->c + at, .scratch = x->executable->worker_scratch + (int64_t)worker * x->executable->worker_floats, .m = m, .n = n,
-            .k = j->k, .a_row = j->transpose_a ? 1 : j->lda, .a_inner = j->transpose_a ? j->lda : 1, .b_inner = j->transpose_b ? 1 : j->ldb,
-            .b_column = j->transpose_b ? j->ldb : 1, .ldc = j->n, .add = j->beta != 0});
-    } else if (j->k > 0) {
+        job.c = c;
+        job.m = m;
+        job.n = n;
+        job.k = j->k;
+        job.ahead = j->transpose_a && j->k * (j->lda + j->ldb) >= FETCHED;
+        job.add = j->beta != 0;
+        job.finish = j->has_epilogue ? finish : NULL;
+        job.context = &here;
+        x->product(&job);
+        return;
+    }
+    if (j->k > 0) {
         cblas_sgemm(CblasRowMajor, j->transpose_a ? CblasTrans : CblasNoTrans, j->transpose_b ? CblasTrans : CblasNoTrans, (int)m, (int)n, (int)j->k,
-                    j->alpha, a, (int)j->lda, b, (int)j->ldb, j->beta, j->c + at, (int)j->n);
+                    j->alpha, job.a, (int)j->lda, job.b, (int)j->ldb, j->beta, c, (int)j->n);
     } else if (j->beta == 0) {
         for (int64_t r = 0; r < m; r++) {
-            x->k->fill(j->c + at + r * j->n, 0, n, 0);
+            x->k->fill(c + r * j->n, 0, n, 0);
         }
     }
     if (j->has_epilogue) {
-        x->k->epilogue(j->y + at, j->pre != NULL ? j->pre + at : NULL, j->bias != NULL ? j->bias + n0 : NULL,
-                       j->residual != NULL ? j->residual + at : NULL, m, n, j->n, j->activation);
+        finish(&here, 0, 0, m, n);
     }
+}
+
+/* ---- long sums into small results: gradients by weights of narrow layers ---- */
+
+/* Pieces along the inner dimension: each reads whole rows of both sides, one behind the other, and has a result of its own; these are added in the order
+ * of the pieces. */
+static int64_t splits_of(int64_t m, int64_t n, int64_t k)
+{
+    int64_t splits = m * n <= LONG_RESULT ? PIECES : 1;
+    while (splits > 1 && (k / splits < LONG_LEAST || m * n * k / splits < PIECE_LEAST)) {
+        splits /= 2;
+    }
+    return splits;
+}
+
+int64_t matmul_sums_floats(int64_t m, int64_t n, int64_t k)
+{
+    const int64_t splits = splits_of(m, n, k);
+    return splits > 1 ? splits * (m * n + (m > n ? m : n)) : 0;
+}
+
+typedef struct long_context {
+    matmul_context base;
+    int64_t splits, step; /* rows of one */
+    int64_t elements;     /* of one result: c, then column sums */
+} long_context;
+
+static void long_task(void *context, int64_t index, uint32_t worker)
+{
+    const long_context *x = context;
+    const matmul *j = x->base.job;
+    const int64_t first = index * x->step, end = least(first + x->step, j->k);
+    float *c = x->base.executable->sums + index * x->elements, *sums = c + j->m * j->n;
+    for (int64_t k0 = first; k0 < end; k0 += LONG_ROWS) {
+        const int64_t rows = least(LONG_ROWS, end - k0);
+        product_job job = own_job(&x->base, 0, 0, k0, worker);
+        job.c = c;
+        job.m = j->m;
+        job.n = j->n;
+        job.k = rows;
+        job.ahead = j->k * (j->lda + j->ldb) >= FETCHED ? j->k - k0 - rows : 0;
+        job.add = k0 > first;
+        x->base.product(&job);
+        if (j->sums != NULL) {
+            x->base.k->column_sums(sums, j->sums_of + k0 * j->sums_columns, rows, j->sums_columns, j->sums_columns, k0 > first);
+        }
+    }
+}
+
+static void long_sum_task(void *context, int64_t index, uint32_t worker)
+{
+    const long_context *x = context;
+    const matmul *j = x->base.job;
+    const int64_t first = index * LONG_SUMS, all = j->m * j->n;
+    const float *parts = x->base.executable->sums;
+    (void)worker;
+    if (first < all) {
+        x->base.k->column_sums(j->c + first, parts + first, x->splits, least(LONG_SUMS, all - first), x->elements, j->beta != 0);
+    } else {
+        x->base.k->column_sums(j->sums, parts + all, x->splits, j->sums_columns, x->elements, j->sums_accumulate);
+    }
+}
+
+static void long_run(prn_backend_instance *instance, const matmul_context *base, int64_t splits)
+{
+    const matmul *j = base->job;
+    const int64_t all = j->m * j->n, step = ((j->k + splits - 1) / splits + 1) / 2 * 2;
+    long_context x = {.base = *base, .splits = (j->k + step - 1) / step, .step = step, .elements = all + (j->sums != NULL ? j->sums_columns : 0)};
+    instance->host->parallel_for(instance->host->self, x.splits, long_task, &x);
+    instance->host->parallel_for(instance->host->self, (all + LONG_SUMS - 1) / LONG_SUMS + (j->sums != NULL), long_sum_task, &x);
 }
 
 void matmul_run(prn_backend_instance *instance, const prn_executable *executable, const matmul *job)
 {
     matmul_context x = {.job = job, .k = instance->k, .executable = executable, .own = is_own(job, instance->k)};
     int64_t sums = 0;
+    x.product = job->is_half ? instance->half->product : instance->k->product;
     if (job->c != NULL && job->m > 0 && job->n > 0) {
+        const int64_t splits = x.own && job->transpose_a ? splits_of(job->m, job->n, job->k) : 1;
+        if (splits > 1) {
+            long_run(instance, &x, splits);
+            return;
+        }
         x.pieces = grid_of(job, instance->k);
         x.products = x.pieces.down * x.pieces.across;
     }

@@ -313,6 +313,9 @@ static void attention_task(void *context, int64_t index, uint32_t worker)
     const operation *v = s->v;
     const int is_grad = v->op->kind == PRN_OP_ATTENTION_GRAD;
     const int32_t *offsets = v->in[is_grad ? 4 : 1].data;
+    const half_kernels *half = s->instance->half;
+    void (*const kernel)(const attention_job *job) = is_grad ? (half != NULL ? half->attention_grad : s->k->attention_grad)
+                                                             : (half != NULL ? half->attention : s->k->attention);
     attention_job job = {
         .qkv = in(v, is_grad ? 1 : 0),
         .scratch = s->executable->worker_scratch + (int64_t)worker * s->executable->worker_floats,
@@ -338,7 +341,7 @@ static void attention_task(void *context, int64_t index, uint32_t worker)
         job.first = v->per_item > 0 ? item * v->per_item : offsets[item];
         job.rows = v->per_item > 0 ? v->per_item : offsets[item + 1] - job.first;
         if (job.rows > 0) {
-            (is_grad ? s->k->attention_grad : s->k->attention)(&job);
+            kernel(&job);
         }
     }
 }
@@ -416,6 +419,7 @@ static void linear(share *s)
     const operation *v = s->v;
     const int32_t act = v->op->attrs.activation;
     matmul job = {
+        .is_half = s->instance->half != NULL,
         .a = in(v, 0), .lda = most(1, v->k), .b = in(v, 1), .transpose_b = !v->op->attrs.transpose_w, .m = v->m, .n = v->n, .k = v->k, .alpha = 1,
         .c = out(v, 1) != NULL ? out(v, 1) : out(v, 0), .y = out(v, 0), .pre = out(v, 1), .bias = in(v, 2), .residual = in(v, 3), .activation = act,
     };
@@ -429,6 +433,7 @@ static void linear_grad_x(share *s)
     const operation *v = s->v;
     const int transposed = v->op->attrs.transpose_w;
     matmul job = {
+        .is_half = s->instance->half != NULL,
         .a = in(v, 0), .lda = most(1, v->n), .b = in(v, 1), .transpose_b = transposed, .ldb = most(1, transposed ? v->n : v->k), .m = v->m, .n = v->k,
         .k = v->n, .alpha = 1, .beta = v->op->attrs.accumulate ? 1.0f : 0.0f, .c = out(v, 0),
     };
@@ -440,6 +445,7 @@ static void linear_grad_w(share *s)
     const operation *v = s->v;
     const int transposed = v->op->attrs.transpose_w;
     matmul job = {
+        .is_half = s->instance->half != NULL,
         .a = in(v, transposed ? 1 : 0), .lda = most(1, transposed ? v->k : v->n), .transpose_a = 1, .b = in(v, transposed ? 0 : 1),
         .ldb = most(1, transposed ? v->n : v->k), .m = transposed ? v->k : v->n, .n = transposed ? v->n : v->k, .k = v->m, .alpha = 1,
         .beta = v->op->attrs.accumulate ? 1.0f : 0.0f, .c = out(v, 0), .sums = out(v, 1), .sums_of = in(v, 0), .sums_rows = v->m, .sums_columns = v->n,
@@ -634,9 +640,12 @@ void operation_scratch(const operation *v, scratch_need *need)
     case PRN_OP_ATTENTION_GRAD:
         need->worker_floats = most(need->worker_floats, attention_scratch_floats(v->per_item > 0 ? v->per_item : v->m, v->head_width));
         break;
+    case PRN_OP_LINEAR_GRAD_W:
+        need->sums = most(need->sums, most(matmul_sums_floats(v->n, v->k, v->m), matmul_sums_floats(v->k, v->n, v->m)));
+        need->worker_floats = most(need->worker_floats, PRODUCT_SCRATCH);
+        break;
     case PRN_OP_LINEAR:
     case PRN_OP_LINEAR_GRAD_X:
-    case PRN_OP_LINEAR_GRAD_W:
     case PRN_OP_SIMILARITY:
         need->worker_floats = most(need->worker_floats, PRODUCT_SCRATCH);
         break;

@@ -12,6 +12,7 @@
 struct prn_backend_instance {
     const prn_host *host; /* first: common/buffers.h */
     const kernels *k;
+    const half_kernels *half; /* operands of the towers' products, and of attention's, are rounded to bf16; NULL: all is fp32 */
     struct {
         uint64_t calls;
         double seconds;
@@ -23,7 +24,7 @@ struct prn_executable {
     operation *views; /* (op_count), filled at each execution */
     float *worker_scratch; /* (threads, worker_floats) */
     int64_t worker_floats;
-    float *sums;      /* pieces of column sums */
+    float *sums;      /* pieces of column sums, and of long matrix sums */
     double *partials; /* pieces of whole sums */
     float *pixels;    /* (3, 256): normalised values of a byte */
 };
@@ -50,14 +51,18 @@ typedef struct matmul {
     int transpose_a, transpose_b;
     float alpha, beta;
     int has_epilogue, activation;
+    int is_half; /* a and b are rounded to bf16 */
     float *y, *pre; /* `c` is `pre` when given, else y */
     const float *bias, *residual;
-    /* more work for the same round of tasks: out (columns) (+)= sums over rows of x (rows, columns) */
+    /* more work for the same round of tasks, of a transposed product: out (columns) (+)= sums over rows of x (rows, columns) */
     const float *sums_of;
     float *sums;
     int64_t sums_rows, sums_columns;
     int sums_accumulate;
 } matmul;
+
+/* Of prn_executable's `sums`, what a product with a transposed left side takes. */
+int64_t matmul_sums_floats(int64_t m, int64_t n, int64_t k);
 
 void matmul_run(prn_backend_instance *instance, const prn_executable *executable, const matmul *job);
 
