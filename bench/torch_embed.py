@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""The other side of `perennial bench embed`: open_clip's encode_image and encode_text under torch.inference_mode, in fp32.
+"""The other side of `perennial bench embed`: open_clip's encode_image and encode_text under torch.inference_mode, in fp32 or, with --bf16,
+by autocast to bf16.
 
 Text is padded to the model's context length, as open_clip's tokenizer gives it; how long the captions are changes nothing. Every number of
 threads up to the machine's is tried, and the best one is told for each tower. Prints JSON. Run through bench/embed."""
@@ -20,6 +21,7 @@ parser.add_argument("--seconds", type=float, default=1.0, help="a repeat, at lea
 parser.add_argument("--repeats", type=int, default=3)
 parser.add_argument("--threads", type=int, default=0, help="only this many")
 parser.add_argument("--compile", action="store_true", help="torch.compile both towers")
+parser.add_argument("--bf16", action="store_true", help="autocast to bf16")
 options = parser.parse_args()
 
 torch.manual_seed(0)
@@ -47,7 +49,7 @@ def rates(function, batch):
 
 result = {"torch": torch.__version__, "open_clip": open_clip.__version__, "model": options.model, "batch": options.batch, "compile": options.compile}
 cores = len(os.sched_getaffinity(0))
-with torch.inference_mode():
+with torch.inference_mode(), torch.autocast("cpu", dtype=torch.bfloat16, enabled=options.bf16):
     for name, (function, batch) in encode.items():
         best = None
         for threads in [options.threads] if options.threads else sorted({1, max(1, cores // 2), cores}):
