@@ -234,7 +234,7 @@ static void test_what_a_key_depends_on(void **state)
     prn__recipe base, r;
     char key[33], other[33];
     const char *nothing[] = {NULL};
-    const prn__option_pair auto_isa = {"isa", "auto"}, baseline = {"isa", "baseline"};
+    const prn__option_pair auto_isa = {"isa", "auto"}, baseline = {"isa", "baseline"}, half = {"precision", "bf16"};
     prn__arena_init(&memory, 256);
     recipe_init(&base, &memory, g, "w");
     key_of(g, &base, key);
@@ -257,6 +257,7 @@ static void test_what_a_key_depends_on(void **state)
     SAME(r.schedule.later_warmup_steps = 0);
     SAME((r.backend = "auto")); /* no cuda device here, so cpu */
     DIFFERENT((r.backend_options = &baseline, r.backend_option_count = 1));
+    DIFFERENT((r.backend_options = &half, r.backend_option_count = 1));
     DIFFERENT(r.schedule.later_warmup_steps = 2);
     DIFFERENT(r.schedule.final = 1e-5);
     DIFFERENT(r.schedule.kind = PRN__SCHEDULE_CONSTANT);

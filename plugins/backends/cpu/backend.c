@@ -40,6 +40,18 @@ static int processor_has(const char *isa)
     return 0;
 }
 
+/* Products of bf16 by the processor's own instruction. */
+static const half_kernels *half_kernels_of(const kernels *k)
+{
+#if defined(__x86_64__)
+    __builtin_cpu_init();
+    if (k == &kernels_avx512 && __builtin_cpu_supports("avx512bf16")) {
+        return &half_kernels_avx512_bf16;
+    }
+#endif
+    return &k->half;
+}
+
 static const kernels *kernels_named(const char *isa)
 {
 #if defined(__x86_64__)
@@ -88,7 +100,9 @@ static prn_status devices(const prn_host *host, prn_device_info *list, uint32_t 
         list[0].struct_size = (uint32_t)sizeof list[0];
         list[0].index = 0;
         (void)snprintf(list[0].name, sizeof list[0].name, "%s, %u threads", name, host->thread_count(host->self));
-        (void)snprintf(list[0].detail, sizeof list[0].detail, "kernels %s; %s", best_isa(), openblas_get_config());
+        const kernels *k = kernels_named(best_isa());
+        (void)snprintf(list[0].detail, sizeof list[0].detail, "kernels %s%s; %s", k->name, half_kernels_of(k) != &k->half ? " with bf16" : "",
+                       openblas_get_config());
         list[0].memory_bytes = host_memory_bytes(0);
         list[0].memory_free_bytes = host_memory_bytes(1);
     }
@@ -118,12 +132,7 @@ static prn_status open_instance(const prn_host *host, const prn_option_value *va
     made->host = host;
     made->k = kernels_named(isa);
     if (values != NULL && values[OPTION_PRECISION].string != NULL && strcmp(values[OPTION_PRECISION].string, "bf16") == 0) {
-        made->half = &made->k->half;
-#if defined(__x86_64__)
-        if (strcmp(isa, "avx512") == 0 && __builtin_cpu_supports("avx512bf16")) {
-            made->half = &half_kernels_avx512_bf16;
-        }
-#endif
+        made->half = half_kernels_of(made->k);
     }
     openblas_set_num_threads(1);
     *instance = made;

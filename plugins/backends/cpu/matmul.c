@@ -4,8 +4,9 @@
  * threads. OpenBLAS runs single-threaded inside each task: its own split depends on the number of threads, and would compete with ours. Each of its
  * calls packs its parts of both matrices, which costs 12 % at sixteen pieces of a layer of ViT-B. product.inc copies one side at most, and that once: with
  * AVX-512 it is the faster one at every size, with AVX2 where the smallest of the three matrices is small. Without either, and for scaled
- * products, OpenBLAS does all.
- * What follows a product element by element (bias, activation, residual) is done by the same task while its piece is still in the cache.
+ * products, OpenBLAS does all. Products of bf16 are ours (product_half.inc).
+ * What follows a product element by element (bias, activation, residual) is done by the same task while its piece, or with ours its block, is still in
+ * the cache. A gradient by weights of a narrow layer is cut along its rows: see the end.
  */
 #include <cblas.h>
 
@@ -189,8 +190,8 @@ static int64_t splits_of(int64_t m, int64_t n, int64_t k)
 
 int64_t matmul_sums_floats(int64_t m, int64_t n, int64_t k)
 {
-    const int64_t splits = splits_of(m, n, k);
-    return splits > 1 ? splits * (m * n + (m > n ? m : n)) : 0;
+    const int64_t splits = least(PIECES, k / LONG_LEAST), longer = m > n ? m : n;
+    return splits > 1 ? splits * (least(m * n, LONG_RESULT) + least(longer, LONG_RESULT)) : 0;
 }
 
 typedef struct long_context {

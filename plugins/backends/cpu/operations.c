@@ -658,6 +658,7 @@ void operation_scratch(const operation *v, scratch_need *need)
         break;
     case PRN_OP_SIMILARITY_GRAD:
         need->partials = most(need->partials, pieces_of(v->m * v->n, SUM_ELEMENTS));
+        need->sums = most(need->sums, matmul_sums_floats(v->n, v->k, v->m));
         need->worker_floats = most(need->worker_floats, PRODUCT_SCRATCH);
         break;
     default: break;
