@@ -50,8 +50,7 @@ static void baseline_passes(void **state)
 {
     (void)state;
     run_as("baseline", "fp32", NULL);
-    run_as("baseline", "bf16", "linear");
-    run_as("baseline", "bf16", "attention");
+    run_as("baseline", "bf16", NULL);
 }
 
 static void avx2_passes(void **state)

@@ -52,7 +52,8 @@ typedef struct product_job {
     int64_t m, n, k; /* k > 0 */
     int64_t a_row, a_inner, b_inner, b_column, ldc;
     int add;
-    int64_t ahead; /* steps of k behind these that will be asked for next: worth fetching; 0 when everything lies in the cache */
+    int is_far;    /* both sides come from memory: what is next is worth fetching */
+    int64_t ahead; /* steps of k behind these that will be asked for next */
     /* What follows, block by block while each lies in the cache; NULL, or a_inner is 1. */
     void (*finish)(const void *context, int64_t row, int64_t column, int64_t rows, int64_t columns);
     const void *context;

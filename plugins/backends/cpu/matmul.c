@@ -134,6 +134,7 @@ static product_job own_job(const matmul_context *x, int64_t m0, int64_t n0, int6
     job.b_column = j->transpose_b ? j->ldb : 1;
     job.a = j->a + m0 * job.a_row + k0 * job.a_inner;
     job.b = j->b + n0 * job.b_column + k0 * job.b_inner;
+    job.is_far = j->transpose_a && j->k * (j->lda + j->ldb) >= FETCHED;
     return job;
 }
 
@@ -155,7 +156,6 @@ static void task(void *context, int64_t index, uint32_t worker)
         job.m = m;
         job.n = n;
         job.k = j->k;
-        job.ahead = j->transpose_a && j->k * (j->lda + j->ldb) >= FETCHED;
         job.add = j->beta != 0;
         job.finish = j->has_epilogue ? finish : NULL;
         job.context = &here;
@@ -213,7 +213,7 @@ static void long_task(void *context, int64_t index, uint32_t worker)
         job.m = j->m;
         job.n = j->n;
         job.k = rows;
-        job.ahead = j->k * (j->lda + j->ldb) >= FETCHED ? j->k - k0 - rows : 0;
+        job.ahead = j->k - k0 - rows;
         job.add = k0 > first;
         x->base.product(&job);
         if (j->sums != NULL) {
