@@ -107,7 +107,7 @@ load support
 
 @test "interrupted, the suite stops and leaves nothing" {
     mkdir "$WORK/temporary"
-    TMPDIR="$WORK/temporary" timeout --signal=INT 0.3 "$PERENNIAL" strategies test oracle >/dev/null 2>&1 || code=$?
+    TMPDIR="$WORK/temporary" timeout --foreground --signal=INT 0.3 "$PERENNIAL" strategies test oracle >/dev/null 2>&1 || code=$?
     [ "${code:-0}" = 124 ] || [ "${code:-0}" = 0 ] # timeout's own exit code, or done before it
     [ -z "$(ls "$WORK/temporary")" ]
 }

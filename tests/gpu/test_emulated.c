@@ -18,10 +18,26 @@ typedef struct fixture {
     prn__pool *pool;
     prn__registry *registry;
     prn__device reference, cpu;
-    prn__model *model;
+    prn__model *model, *narrow; /* narrow: for what is about the order of work and not about numbers */
     prn__batch batch[STEPS];
-    float *flat;
+    float *flat, *narrow_flat;
 } fixture;
+
+/* The same, training the narrow model. */
+static fixture narrow(const fixture *f)
+{
+    fixture result = *f;
+    result.model = f->narrow;
+    result.flat = f->narrow_flat;
+    return result;
+}
+
+static float *first_weights(const prn__model *model)
+{
+    float *flat = prn__alloc_array((size_t)model->flat_elements, sizeof *flat);
+    prn__model_init(model, 5, flat);
+    return flat;
+}
 
 static int setup(void **state)
 {
@@ -40,11 +56,14 @@ static int setup(void **state)
     config.text.heads = 2;
     config.text.layers = config.vision.layers = 2; /* the last one attends with few queries */
     OK(prn__model_create(&config, PRN__DECAY_DIMENSIONS, &f.model, error));
-    f.flat = prn__alloc_array((size_t)f.model->flat_elements, sizeof *f.flat);
-    prn__model_init(f.model, 5, f.flat);
+    f.flat = first_weights(f.model);
     for (int i = 0; i < STEPS; i++) {
         test_batch_make(&f.batch[i], &config, i == 2 ? BATCH - 1 : BATCH, 99 + (uint64_t)i % 3);
     }
+    config.vision.width = config.text.width = 64;
+    config.vision.head_width = 32;
+    OK(prn__model_create(&config, PRN__DECAY_DIMENSIONS, &f.narrow, error));
+    f.narrow_flat = first_weights(f.narrow);
     *state = &f;
     return 0;
 }
@@ -56,7 +75,9 @@ static int teardown(void **state)
         test_batch_free(&f->batch[i]);
     }
     prn__free(f->flat);
+    prn__free(f->narrow_flat);
     prn__model_destroy(f->model);
+    prn__model_destroy(f->narrow);
     prn__device_close(&f->cpu);
     prn__device_close(&f->reference);
     prn__registry_destroy(f->registry);
@@ -358,7 +379,7 @@ static void test_updates(void **state)
 /* Images that are copied beside the step before: the same bytes, whichever stream is the faster one. */
 static void test_ahead(void **state)
 {
-    const fixture *f = *state;
+    const fixture small = narrow(*state), *f = &small;
     static const char *const orders[] = {"lazy", "eager", "mixed"};
     prn__trainer_config config = base_config();
     for (int form = 0; form < 6; form++) {
@@ -529,7 +550,7 @@ static prn_status whole_life(const fixture *f, prn_error *failure)
  * emulator looks when the last context goes), and the next life is none the worse. */
 static void test_failing_driver(void **state)
 {
-    const fixture *f = *state;
+    const fixture small = narrow(*state), *f = &small;
     static const char *const names[] = {"cuInit", "cuDeviceGetCount", "cuDeviceGet", "cuDevicePrimaryCtxRetain", "cuCtxSetCurrent", "cuMemAlloc",
                                         "cuMemHostAlloc", "cuStreamWaitEvent", "cuMemcpyHtoDAsync", "cuMemcpyDtoHAsync", "cuMemsetD8Async", "cuStreamCreate",
                                         "cuStreamSynchronize", "cuEventCreate", "cuEventRecord", "cuModuleLoadData", "cuModuleGetFunction",

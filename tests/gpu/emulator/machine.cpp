@@ -220,7 +220,7 @@ bool run_block()
     for (unsigned t = 0; t < now.threads; t++) {
         now.state[t] = READY;
         now.owner[t] = -1;
-        now.copies[t].assign(1, {});
+        now.copies[t].resize(1); /* empty since the block before */
     }
     now.next = 0;
     now.fault = nullptr;
