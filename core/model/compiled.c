@@ -15,6 +15,15 @@ static const char *op_name(uint32_t kind)
     }
 }
 
+static void blocks_drop(prn__compiled *c)
+{
+    prn__free(c->blocks.bindings);
+    prn__free((void *)c->blocks.buffers);
+    prn__free(c->blocks.offsets);
+    prn__free(c->blocks.symbols);
+    memset(&c->blocks, 0, sizeof c->blocks);
+}
+
 prn_status prn__compiled_init(prn__compiled *c, prn__graph *graph, const prn__device *device, prn_error *error)
 {
     prn_status status;
@@ -56,6 +65,7 @@ void prn__compiled_fini(prn__compiled *c)
     prn__free((void *)c->buffers);
     prn__free(c->offsets);
     prn__free(c->symbols);
+    blocks_drop(c);
     prn__graph_destroy(c->graph);
     memset(c, 0, sizeof *c);
 }
@@ -78,30 +88,99 @@ void prn__compiled_set(prn__compiled *c, const char *symbol, int64_t value)
     }
 }
 
-prn_status prn__compiled_run(prn__compiled *c, const char *segment, prn_error *error)
+static prn_status find_segment(const prn__compiled *c, const char *segment, uint32_t *index, prn_error *error)
 {
-    const int32_t index = prn__program_segment(c->program, segment);
-    prn_binding binding = {.struct_size = (uint32_t)sizeof binding};
-    if (index < 0) {
-        return prn_error_set(error, PRN_INTERNAL, "program '%s' has no segment '%s'", c->program->name, segment);
-    }
+    const int32_t found = prn__program_segment(c->program, segment);
+    *index = found < 0 ? 0 : (uint32_t)found;
+    return found < 0 ? prn_error_set(error, PRN_INTERNAL, "program '%s' has no segment '%s'", c->program->name, segment) : PRN_OK;
+}
+
+static prn_status check_binding(const prn__compiled *c, const prn_binding *binding, prn_error *error)
+{
     for (uint32_t i = 0; i < c->program->slot_count; i++) {
-        if (c->buffers[i] == NULL) {
+        if (binding->buffers[i] == NULL) {
             return prn_error_set(error, PRN_INTERNAL, "slot '%s' of program '%s' is not bound", c->program->slots[i].name, c->program->name);
         }
     }
     for (uint32_t i = 0; i < c->program->symbol_count; i++) {
-        if (c->symbols[i] < 0 || c->symbols[i] > c->program->symbols[i].maximum) {
+        if (binding->symbol_values[i] < 0 || binding->symbol_values[i] > c->program->symbols[i].maximum) {
             return prn_error_set(error, PRN_INTERNAL, "program '%s' was planned for at most %lld of '%s', not %lld", c->program->name,
-                                 (long long)c->program->symbols[i].maximum, c->program->symbols[i].name, (long long)c->symbols[i]);
+                                 (long long)c->program->symbols[i].maximum, c->program->symbols[i].name, (long long)binding->symbol_values[i]);
         }
     }
-    binding.slot_count = c->program->slot_count;
-    binding.buffers = c->buffers;
-    binding.buffer_offsets = c->offsets;
-    binding.symbol_values = c->symbols;
-    binding.symbol_count = c->program->symbol_count;
-    return c->device->backend->execute(c->device->instance, c->executable, (uint32_t)index, &binding, error);
+    return PRN_OK;
+}
+
+prn_status prn__compiled_run(prn__compiled *c, const char *segment, prn_error *error)
+{
+    const prn_binding binding = {.struct_size = (uint32_t)sizeof binding, .slot_count = c->program->slot_count, .buffers = c->buffers,
+                                 .buffer_offsets = c->offsets, .symbol_values = c->symbols, .symbol_count = c->program->symbol_count};
+    uint32_t index;
+    prn_status status = find_segment(c, segment, &index, error);
+    if (status == PRN_OK) {
+        status = check_binding(c, &binding, error);
+    }
+    return status == PRN_OK ? c->device->backend->execute(c->device->instance, c->executable, index, &binding, error) : status;
+}
+
+/* ---- blocks ---- */
+
+prn_status prn__compiled_reserve_blocks(prn__compiled *c, uint32_t most, prn_error *error)
+{
+    const size_t slots = c->program->slot_count, symbols = c->program->symbol_count;
+    blocks_drop(c);
+    c->blocks.bindings = prn__alloc_array(most, sizeof *c->blocks.bindings);
+    c->blocks.buffers = prn__alloc_array(most * slots, sizeof *c->blocks.buffers);
+    c->blocks.offsets = prn__alloc_array(most * slots, sizeof *c->blocks.offsets);
+    c->blocks.symbols = prn__alloc_array(most * symbols, sizeof *c->blocks.symbols);
+    if (c->blocks.bindings == NULL || c->blocks.buffers == NULL || c->blocks.offsets == NULL || c->blocks.symbols == NULL) {
+        blocks_drop(c);
+        return prn_error_set(error, PRN_NO_MEMORY, "no memory for the bindings of program '%s'", c->program->name);
+    }
+    for (uint32_t i = 0; i < most; i++) {
+        c->blocks.bindings[i] = (prn_binding){.struct_size = (uint32_t)sizeof *c->blocks.bindings, .slot_count = (uint32_t)slots,
+                                              .buffers = c->blocks.buffers + i * slots, .buffer_offsets = c->blocks.offsets + i * slots,
+                                              .symbol_values = c->blocks.symbols + i * symbols, .symbol_count = (uint32_t)symbols};
+    }
+    c->blocks.room = most;
+    return PRN_OK;
+}
+
+void prn__compiled_forget_blocks(prn__compiled *c)
+{
+    c->blocks.count = 0;
+}
+
+void prn__compiled_keep_block(prn__compiled *c)
+{
+    const size_t slots = c->program->slot_count, symbols = c->program->symbol_count, at = c->blocks.count;
+    if (at < c->blocks.room) {
+        memcpy((void *)(c->blocks.buffers + at * slots), (const void *)c->buffers, slots * sizeof *c->buffers);
+        memcpy(c->blocks.offsets + at * slots, c->offsets, slots * sizeof *c->offsets);
+        memcpy(c->blocks.symbols + at * symbols, c->symbols, symbols * sizeof *c->symbols);
+    }
+    c->blocks.count++;
+}
+
+prn_status prn__compiled_run_blocks(prn__compiled *c, const char *segment, prn_error *error)
+{
+    const prn_backend *backend = c->device->backend;
+    const uint32_t count = c->blocks.count;
+    uint32_t index;
+    prn_status status = find_segment(c, segment, &index, error);
+    if (status == PRN_OK && count > c->blocks.room) {
+        status = prn_error_set(error, PRN_INTERNAL, "program '%s' has room for %u blocks, not %u", c->program->name, c->blocks.room, count);
+    }
+    for (uint32_t i = 0; i < count && status == PRN_OK; i++) {
+        status = check_binding(c, &c->blocks.bindings[i], error);
+    }
+    if (status == PRN_OK && count > 1 && backend->execute_each != NULL) {
+        return backend->execute_each(c->device->instance, c->executable, index, c->blocks.bindings, count, error);
+    }
+    for (uint32_t i = 0; i < count && status == PRN_OK; i++) {
+        status = backend->execute(c->device->instance, c->executable, index, &c->blocks.bindings[i], error);
+    }
+    return status;
 }
 
 prn_status prn__buffer_create(const prn__device *device, prn_type type, int64_t elements, const char *purpose, prn_buffer **buffer, int64_t *bytes,

@@ -18,6 +18,12 @@ typedef struct prn__compiled {
     prn_buffer **buffers;      /* (slot_count) */
     int64_t *offsets;          /* (slot_count), elements */
     int64_t *symbols;          /* (symbol_count) */
+    struct {
+        prn_binding *bindings; /* (room), into the arrays below */
+        prn_buffer **buffers;  /* (room, slot_count) */
+        int64_t *offsets, *symbols;
+        uint32_t room, count;
+    } blocks;
 } prn__compiled;
 
 /* Finishes and compiles `graph` and takes it (also on failure). An operation that the backend lacks is PRN_UNSUPPORTED,
@@ -29,6 +35,14 @@ void prn__compiled_bind(prn__compiled *compiled, const char *slot, prn_buffer *b
 void prn__compiled_set(prn__compiled *compiled, const char *symbol, int64_t value);
 /* Runs the segment of that name; PRN_INTERNAL when a slot is unbound or there is no such segment. */
 prn_status prn__compiled_run(prn__compiled *compiled, const char *segment, prn_error *error);
+
+/* Blocks of a batch: one segment run once for each, as bound when it was kept. Backends that gain from it run them side by side
+ * (prn_backend.execute_each), others one after the other; the results are the same. `reserve` makes room for so many, and forgets those that were kept;
+ * `keep` keeps what is bound now as the next block. */
+prn_status prn__compiled_reserve_blocks(prn__compiled *compiled, uint32_t most, prn_error *error);
+void prn__compiled_forget_blocks(prn__compiled *compiled);
+void prn__compiled_keep_block(prn__compiled *compiled);
+prn_status prn__compiled_run_blocks(prn__compiled *compiled, const char *segment, prn_error *error);
 
 /* A buffer, counted into `*bytes` when given (elements times 8, 4 or 1 is not known to the core: REAL counts as 4). */
 prn_status prn__buffer_create(const prn__device *device, prn_type type, int64_t elements, const char *purpose, prn_buffer **buffer, int64_t *bytes,

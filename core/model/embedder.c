@@ -4,24 +4,30 @@
 #include <string.h>
 
 #include "base/memory.h"
-#include "model/compiled.h"
+#include "model/blocks.h"
 #include "model/texts.h"
 
 struct prn__embedder {
     prn__device device; /* a copy of the handles; the device itself is the caller's and outlives the embedder */
     int64_t max_items, image_bytes, embed_dim, flat_elements;
+    int64_t block[2]; /* items that the image and the text tower take at a time */
     prn__compiled image, text;
     prn__texts texts;
     prn_buffer *parameters, *images, *embeddings, *workspace;
 };
 
+static int64_t blocks_of(const prn__embedder *e, int side)
+{
+    return (e->max_items + e->block[side] - 1) / e->block[side];
+}
+
 static prn_status tower_init(prn__embedder *e, const prn__model *model, int is_text, prn__compiled *tower, prn_error *error)
 {
-    const prn__tower_options options = {.max_items = e->max_items};
+    const prn__tower_options options = {.max_items = e->block[is_text]};
     prn__graph *graph;
     prn_status status = is_text ? prn__model_text_tower(model, &options, &graph, error) : prn__model_image_tower(model, &options, &graph, error);
-    if (status == PRN_OK) {
-        status = prn__compiled_init(tower, graph, &e->device, error);
+    if (status == PRN_OK && (status = prn__compiled_init(tower, graph, &e->device, error)) == PRN_OK) {
+        status = prn__compiled_reserve_blocks(tower, (uint32_t)blocks_of(e, is_text), error);
     }
     return status;
 }
@@ -45,15 +51,18 @@ prn_status prn__embedder_create(const prn__model *model, const prn__device *devi
     e->image_bytes = model->config.vision.image_size * model->config.vision.image_size * 3;
     e->embed_dim = model->config.embed_dim;
     e->flat_elements = model->flat_elements;
+    for (int side = 0; side < 2; side++) {
+        e->block[side] = prn__block_items(model, device, side, max_items);
+    }
     if ((status = tower_init(e, model, 0, &e->image, error)) != PRN_OK || (status = tower_init(e, model, 1, &e->text, error)) != PRN_OK ||
-        (status = prn__texts_init(&e->texts, model, &e->device, max_items, NULL, error)) != PRN_OK ||
+        (status = prn__texts_init(&e->texts, model, &e->device, max_items, e->block[1], NULL, error)) != PRN_OK ||
         (status = prn__buffer_create(&e->device, PRN_REAL, e->flat_elements, "parameters", &e->parameters, NULL, error)) != PRN_OK ||
         (status = prn__buffer_create(&e->device, PRN_U8, max_items * e->image_bytes, "images", &e->images, NULL, error)) != PRN_OK ||
         (status = prn__buffer_create(&e->device, PRN_REAL, max_items * e->embed_dim, "embeddings", &e->embeddings, NULL, error)) != PRN_OK) {
         goto failed;
     }
-    workspace = e->image.program->workspace_elements > e->text.program->workspace_elements ? e->image.program->workspace_elements
-                                                                                           : e->text.program->workspace_elements;
+    const int64_t image = blocks_of(e, 0) * prn__block_elements(&e->image), text = blocks_of(e, 1) * prn__block_elements(&e->text);
+    workspace = image > text ? image : text;
     status = prn__buffer_create(&e->device, PRN_REAL, workspace, "workspace", &e->workspace, NULL, error);
     if (status != PRN_OK) {
         goto failed;
@@ -62,8 +71,6 @@ prn_status prn__embedder_create(const prn__model *model, const prn__device *devi
         prn__compiled *tower = i == 0 ? &e->image : &e->text;
         prn__compiled_bind(tower, "workspace", e->workspace, 0);
         prn__compiled_bind(tower, "parameters", e->parameters, 0);
-        prn__compiled_bind(tower, "embeddings", e->embeddings, 0);
-        prn__compiled_bind(tower, "images", e->images, 0);
     }
     *result = e;
     return PRN_OK;
@@ -92,9 +99,22 @@ prn_status prn__embedder_set_weights(prn__embedder *e, const float *flat, prn_er
     return e->device.backend->buffer_write(e->device.instance, e->parameters, 0, PRN_HOST_F32, flat, e->flat_elements, error);
 }
 
-static prn_status read_chunk(prn__embedder *e, prn__compiled *tower, int64_t count, float *target, prn_error *error)
+/* Runs the tower on a chunk that has been written to the device. */
+static prn_status read_chunk(prn__embedder *e, int side, int64_t count, float *target, prn_error *error)
 {
-    prn_status status = prn__compiled_run(tower, "forward", error);
+    prn__compiled *tower = side == 0 ? &e->image : &e->text;
+    const int64_t block = e->block[side];
+    prn__compiled_forget_blocks(tower);
+    for (int64_t b = 0; b * block < count; b++) {
+        prn__block_bind(tower, b, block, count);
+        prn__compiled_bind(tower, "images", e->images, b * block * e->image_bytes);
+        prn__compiled_bind(tower, "embeddings", e->embeddings, b * block * e->embed_dim);
+        if (side == 1) {
+            prn__texts_bind(&e->texts, b, tower);
+        }
+        prn__compiled_keep_block(tower);
+    }
+    prn_status status = prn__compiled_run_blocks(tower, "forward", error);
     if (status == PRN_OK) {
         status = e->device.backend->buffer_read(e->device.instance, e->embeddings, 0, PRN_HOST_F32, target, count * e->embed_dim, error);
     }
@@ -107,9 +127,8 @@ prn_status prn__embedder_images(prn__embedder *e, const uint8_t *images, int64_t
         const int64_t chunk = count - first < e->max_items ? count - first : e->max_items;
         prn_status status = e->device.backend->buffer_write(e->device.instance, e->images, 0, PRN_HOST_U8, images + first * e->image_bytes,
                                                             chunk * e->image_bytes, error);
-        prn__compiled_set(&e->image, "B", chunk);
         if (status == PRN_OK) {
-            status = read_chunk(e, &e->image, chunk, embeddings + first * e->embed_dim, error);
+            status = read_chunk(e, 0, chunk, embeddings + first * e->embed_dim, error);
         }
         if (status != PRN_OK) {
             return status;
@@ -122,9 +141,9 @@ prn_status prn__embedder_texts(prn__embedder *e, const int32_t *tokens, const in
 {
     for (int64_t first = 0; first < count; first += e->max_items) {
         const int64_t chunk = count - first < e->max_items ? count - first : e->max_items;
-        prn_status status = prn__texts_fill(&e->texts, tokens, offsets, first, chunk, &e->text, error);
+        prn_status status = prn__texts_fill(&e->texts, tokens, offsets, first, chunk, error);
         if (status == PRN_OK) {
-            status = read_chunk(e, &e->text, chunk, embeddings + first * e->embed_dim, error);
+            status = read_chunk(e, 1, chunk, embeddings + first * e->embed_dim, error);
         }
         if (status != PRN_OK) {
             return status;

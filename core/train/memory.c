@@ -28,6 +28,16 @@ static int64_t workspace_of(const prn__compiled *c)
     return c->program == NULL ? 0 : c->program->workspace_elements;
 }
 
+int64_t prn__blocks_of(const prn__trainer *t, int side)
+{
+    return (t->micro + t->block[side] - 1) / t->block[side];
+}
+
+int64_t prn__tower_elements(const prn__trainer *t, int side, const prn__compiled *tower)
+{
+    return prn__blocks_of(t, side) * prn__block_elements(tower);
+}
+
 int prn__updates_late(const prn__trainer *t)
 {
     return t->config.optimizer.clip_norm > 0;
@@ -44,12 +54,15 @@ prn_status prn__tower_init(prn__trainer *t, int is_text, int training, prn__comp
 {
     const prn__optimizer_config *o = &t->config.optimizer;
     const prn__tower_update update = {.beta1 = o->beta1, .beta2 = o->beta2, .epsilon = o->epsilon, .decay = o->decay, .is_late = prn__updates_late(t)};
-    const prn__tower_options options = {.max_items = t->micro, .max_tokens = t->text_rows, .training = training,
+    const prn__tower_options options = {.max_items = t->block[is_text], .max_tokens = t->text_rows, .training = training,
                                         .checkpoint = training ? t->config.checkpoint : PRN__CHECKPOINT_NONE, .recompute = training && !t->config.keep_all,
                                         .update = training && t->is_held ? &update : NULL};
     prn__graph *graph;
     prn_status status = is_text ? prn__model_text_tower(t->model, &options, &graph, error) : prn__model_image_tower(t->model, &options, &graph, error);
-    return status == PRN_OK ? prn__compiled_init(tower, graph, &t->device, error) : status;
+    if (status == PRN_OK && (status = prn__compiled_init(tower, graph, &t->device, error)) == PRN_OK) {
+        status = prn__compiled_reserve_blocks(tower, (uint32_t)prn__blocks_of(t, is_text), error);
+    }
+    return status;
 }
 
 /* The programs that depend on is_held. */
@@ -98,7 +111,7 @@ prn_status prn__programs_init(prn__trainer *t, prn_error *error)
     prn__graph *graph;
     prn_status status;
     memset(made, 0, sizeof made);
-    t->text_rows = t->micro; /* the first batch will say how many it takes */
+    t->text_rows = t->block[1]; /* the first batch will say how many it takes */
     status = held_programs(t, made, error);
     if (status == PRN_OK && t->is_held && updated_elements(made[0].program) + updated_elements(made[1].program) + 1 != t->model->elements) {
         /* a parameter that no tower uses has the gradient zero, and still decays */
@@ -162,8 +175,8 @@ typedef struct workspace_sizes {
 static workspace_sizes sizes_of(const prn__trainer *t)
 {
     /* One micro-batch keeps both towers' activations until the loss is known; several take turns on one workspace. */
-    const int64_t image = larger(workspace_of(&t->image), t->is_split ? workspace_of(&t->image_embed) : 0);
-    const int64_t text = larger(workspace_of(&t->text), t->is_split ? workspace_of(&t->text_embed) : 0);
+    const int64_t image = larger(prn__tower_elements(t, 0, &t->image), t->is_split ? prn__tower_elements(t, 0, &t->image_embed) : 0);
+    const int64_t text = larger(prn__tower_elements(t, 1, &t->text), t->is_split ? prn__tower_elements(t, 1, &t->text_embed) : 0);
     return (workspace_sizes){.tower = t->is_split ? larger(image, text) : image, .text = t->is_split ? 0 : text,
                              .small = larger(workspace_of(&t->loss), larger(workspace_of(&t->optimizer), workspace_of(&t->clear)))};
 }
@@ -295,12 +308,13 @@ prn_status prn__trainer_make_whole(prn__trainer *t, prn_error *error)
     return status;
 }
 
-/* Rows of the largest micro-batch. Offsets that are no offsets are found when the batch is written. */
+/* Rows of the largest block. Offsets that are no offsets are found when the batch is written. */
 static int64_t text_rows_of(const prn__trainer *t, const prn__batch *batch, int64_t most)
 {
     int64_t rows = 1;
-    for (int64_t first = 0; first < batch->count; first += t->micro) {
-        const int64_t end = batch->count - first < t->micro ? batch->count : first + t->micro;
+    for (int64_t first = 0, end; first < batch->count; first = end) { /* blocks begin anew with every micro-batch */
+        const int64_t rest = t->micro - first % t->micro, items = rest < t->block[1] ? rest : t->block[1];
+        end = batch->count - first < items ? batch->count : first + items;
         const int64_t here = batch->offsets[end] - batch->offsets[first];
         rows = here > rows ? here : rows;
     }
@@ -309,7 +323,7 @@ static int64_t text_rows_of(const prn__trainer *t, const prn__batch *batch, int6
 
 prn_status prn__text_fit(prn__trainer *t, const prn__batch *batch, prn_error *error)
 {
-    const int64_t most = t->micro * t->model->config.text.context_length, step = (most + TEXT_STEPS - 1) / TEXT_STEPS, had = t->text_rows;
+    const int64_t most = t->block[1] * t->model->config.text.context_length, step = (most + TEXT_STEPS - 1) / TEXT_STEPS, had = t->text_rows;
     const int64_t rows = text_rows_of(t, batch, most);
     prn__compiled made[2];
     prn_status status;
@@ -333,12 +347,13 @@ prn_status prn__text_fit(prn__trainer *t, const prn__batch *batch, prn_error *er
     t->text = made[0];
     t->text_embed = made[1];
     status = workspaces_fit(t, error);
-    if (status == PRN_OK && t->teacher_workspace != NULL && workspace_of(&t->text_embed) > t->teacher_elements) {
+    const int64_t teacher = t->teacher_workspace != NULL ? prn__tower_elements(t, 1, &t->text_embed) : 0;
+    if (status == PRN_OK && teacher > t->teacher_elements) {
         prn__buffer_destroy(&t->device, t->teacher_workspace);
         t->teacher_workspace = NULL;
         t->teacher_elements = 0;
-        status = prn__buffer_create(&t->device, PRN_REAL, workspace_of(&t->text_embed), "the teacher's activations", &t->teacher_workspace, NULL, error);
-        t->teacher_elements = status == PRN_OK ? workspace_of(&t->text_embed) : 0;
+        status = prn__buffer_create(&t->device, PRN_REAL, teacher, "the teacher's activations", &t->teacher_workspace, NULL, error);
+        t->teacher_elements = status == PRN_OK ? teacher : 0;
     }
     prn__bindings_init(t);
     return status;

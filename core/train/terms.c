@@ -48,7 +48,7 @@ static prn_status make_teacher(prn__trainer *t, const float *weights, prn_error 
     if ((status = prn__tower_init(t, 0, 0, towers[0], error)) != PRN_OK || (status = prn__tower_init(t, 1, 0, towers[1], error)) != PRN_OK) {
         return status;
     }
-    t->teacher_elements = most(towers[0]->program->workspace_elements, towers[1]->program->workspace_elements);
+    t->teacher_elements = most(prn__tower_elements(t, 0, towers[0]), prn__tower_elements(t, 1, towers[1]));
     status = prn__buffer_create(&t->device, PRN_REAL, t->teacher_elements, "the teacher's activations", &t->teacher_workspace, NULL, error);
     for (int side = 0; side < 2 && status == PRN_OK; side++) {
         prn__compiled_bind(towers[side], "workspace", t->teacher_workspace, 0);
@@ -174,10 +174,9 @@ prn_status prn__teacher_embed(prn__trainer *t, const prn__batch *batch, const pr
     for (int side = 0; side < 2 && is_used && status == PRN_OK; side++) {
         prn__compiled_bind(towers[side], "parameters", t->teacher, 0);
         for (int64_t first = 0; first < batch->count && status == PRN_OK; first += t->micro) {
-            status = prn__tower_fill(t, batch, side, first, batch->count - first < t->micro ? batch->count - first : t->micro, towers[side], error);
-            prn__compiled_bind(towers[side], "embeddings", t->teacher_embeddings[side], first * t->embed_dim);
+            status = prn__tower_fill(t, batch, side, first, towers[side], t->teacher_embeddings[side], error);
             if (status == PRN_OK) {
-                status = prn__compiled_run(towers[side], "forward", error);
+                status = prn__compiled_run_blocks(towers[side], "forward", error);
             }
         }
         prn__compiled_bind(towers[side], "parameters", t->parameters, 0); /* a split trainer embeds its own batches with them */

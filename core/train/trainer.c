@@ -110,7 +110,10 @@ prn_status prn__trainer_create(const prn__model *model, const prn__device *devic
     t->config = *config;
     t->micro = config->micro_batch > 0 ? config->micro_batch : config->batch;
     t->is_split = t->micro < config->batch;
-    t->is_held = !t->is_split && !config->keep_all;
+    for (int side = 0; side < 2; side++) {
+        t->block[side] = prn__block_items(model, device, side, t->micro);
+    }
+    t->is_held = !t->is_split && !config->keep_all && t->block[0] == t->micro && t->block[1] == t->micro; /* blocks add to one vector of gradients */
     t->tile = config->loss_tile > 0 ? config->loss_tile : TILE_ELEMENTS / config->batch;
     t->tile = t->tile < 1 ? 1 : t->tile > config->batch ? config->batch : t->tile;
     t->tile_count = (config->batch + t->tile - 1) / t->tile;
@@ -119,7 +122,7 @@ prn_status prn__trainer_create(const prn__model *model, const prn__device *devic
     t->flat_elements = model->flat_elements;
     t->logit_scale_offset = model->logit_scale_offset;
     if ((status = prn__programs_init(t, error)) != PRN_OK ||
-        (status = prn__texts_init(&t->texts, model, &t->device, t->micro, &t->memory_bytes, error)) != PRN_OK ||
+        (status = prn__texts_init(&t->texts, model, &t->device, t->micro, t->block[1], &t->memory_bytes, error)) != PRN_OK ||
         (status = prn__buffers_init(t, error)) != PRN_OK || (status = constants_init(t, error)) != PRN_OK || (status = find_width(t, error)) != PRN_OK) {
         prn__trainer_destroy(t);
         return status;
@@ -162,23 +165,34 @@ int64_t prn__trainer_memory_bytes(const prn__trainer *t)
 
 /* ---- a step -------------------------------------------------------------------------------------------------------------- */
 
-prn_status prn__tower_fill(prn__trainer *t, const prn__batch *batch, int side, int64_t first, int64_t count, prn__compiled *tower, prn_error *error)
+static prn_status images_fill(prn__trainer *t, const prn__batch *batch, int64_t first, int64_t count, prn_error *error)
 {
-    prn__compiled_bind(tower, "embeddings", t->embeddings[side], first * t->embed_dim);
-    prn__compiled_bind(tower, "embedding_gradients", t->embedding_gradients[side], first * t->embed_dim);
-    if (side == 1) {
-        return prn__texts_fill(&t->texts, batch->tokens, batch->offsets, first, count, tower, error);
-    }
-    prn__compiled_set(tower, "B", count);
-    const int is_there = t->ahead.batch == batch && t->ahead.first == first && t->ahead.count == count;
-    if (is_there) {
+    if (t->ahead.batch == batch && t->ahead.first == first && t->ahead.count == count) {
         t->images_at = 1 - t->images_at;
         t->ahead.batch = NULL;
+        return PRN_OK;
     }
-    prn__compiled_bind(tower, "images", t->images[t->images_at], 0);
-    return is_there ? PRN_OK
-                    : t->device.backend->buffer_write(t->device.instance, t->images[t->images_at], 0, PRN_HOST_U8, batch->images + first * t->image_bytes,
-                                                      count * t->image_bytes, error);
+    return t->device.backend->buffer_write(t->device.instance, t->images[t->images_at], 0, PRN_HOST_U8, batch->images + first * t->image_bytes,
+                                           count * t->image_bytes, error);
+}
+
+prn_status prn__tower_fill(prn__trainer *t, const prn__batch *batch, int side, int64_t first, prn__compiled *tower, prn_buffer *embeddings, prn_error *error)
+{
+    const int64_t count = batch->count - first < t->micro ? batch->count - first : t->micro, block = t->block[side];
+    const prn_status status = side == 0 ? images_fill(t, batch, first, count, error)
+                                        : prn__texts_fill(&t->texts, batch->tokens, batch->offsets, first, count, error);
+    prn__compiled_forget_blocks(tower);
+    for (int64_t b = 0; b * block < count && status == PRN_OK; b++) {
+        prn__block_bind(tower, b, block, count);
+        prn__compiled_bind(tower, "images", t->images[t->images_at], b * block * t->image_bytes);
+        prn__compiled_bind(tower, "embeddings", embeddings, (first + b * block) * t->embed_dim);
+        prn__compiled_bind(tower, "embedding_gradients", t->embedding_gradients[side], (first + b * block) * t->embed_dim);
+        if (side == 1) {
+            prn__texts_bind(&t->texts, b, tower);
+        }
+        prn__compiled_keep_block(tower);
+    }
+    return status;
 }
 
 /* After the work on images [first, ..) of a batch was begun: the images that are needed next are copied beside it. */
@@ -274,10 +288,10 @@ static prn_status forward(prn__trainer *t, const prn__batch *batch, prn__compile
         prn__compiled *tower = t->is_split ? embed[side] : training[side];
         for (int64_t first = 0; first < n; first += t->micro) {
             if ((status = check_stop(t, error)) == PRN_OK) {
-                status = prn__tower_fill(t, batch, side, first, n - first < t->micro ? n - first : t->micro, tower, error);
+                status = prn__tower_fill(t, batch, side, first, tower, t->embeddings[side], error);
             }
             if (status == PRN_OK) {
-                status = prn__compiled_run(tower, "forward", error);
+                status = prn__compiled_run_blocks(tower, "forward", error);
             }
             if (status == PRN_OK && side == 0 && t->is_split) {
                 status = images_ahead(t, batch, first, 0, error);
@@ -301,13 +315,13 @@ static prn_status backward(prn__trainer *t, const prn__batch *batch, prn_error *
     for (int side = 0; side < 2 && status == PRN_OK; side++) {
         for (int64_t first = 0; first < n && status == PRN_OK; first += t->micro) {
             if (t->is_split && (status = check_stop(t, error)) == PRN_OK) {
-                status = prn__tower_fill(t, batch, side, first, n - first < t->micro ? n - first : t->micro, training[side], error);
+                status = prn__tower_fill(t, batch, side, first, training[side], t->embeddings[side], error);
                 if (status == PRN_OK) {
-                    status = prn__compiled_run(training[side], "forward", error);
+                    status = prn__compiled_run_blocks(training[side], "forward", error);
                 }
             }
             if (status == PRN_OK) {
-                status = prn__compiled_run(training[side], "backward", error);
+                status = prn__compiled_run_blocks(training[side], "backward", error);
             }
             if (status == PRN_OK && side == 0 && t->is_split) {
                 status = images_ahead(t, batch, first, 1, error);

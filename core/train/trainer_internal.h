@@ -2,7 +2,7 @@
 #ifndef PRN_TRAIN_TRAINER_INTERNAL_H
 #define PRN_TRAIN_TRAINER_INTERNAL_H
 
-#include "model/compiled.h"
+#include "model/blocks.h"
 #include "model/texts.h"
 #include "train/trainer.h"
 
@@ -27,6 +27,7 @@ struct prn__trainer {
     const prn__model *model; /* borrowed */
     prn__trainer_config config;
     int64_t micro, tile, tile_count; /* tile_count: of the largest batch, one direction */
+    int64_t block[2];    /* items of a micro-batch that the image and the text tower take at a time; all of them, or few of a narrow tower */
     int64_t image_bytes, embed_dim, flat_elements, logit_scale_offset;
     int64_t updates;
     int64_t memory_bytes;
@@ -50,7 +51,7 @@ struct prn__trainer {
     prn_buffer *scale_gradient;                        /* (1) of logit_scale, where there is no `gradients` */
     prn_buffer *tower_workspace, *text_workspace, *small_workspace;
     int64_t tower_elements, text_elements, small_elements; /* of the workspaces */
-    int64_t text_rows;    /* that the text programs are planned for: as many as some micro-batch so far had, and a little more */
+    int64_t text_rows;    /* that the text programs are planned for: as many as some block so far had, and a little more */
     double *host_losses;  /* (2 * tile_count) */
     double *host_norms;   /* (2 parameter_count) */
     float *host_weights;  /* (batch) */
@@ -92,6 +93,9 @@ void prn__bindings_init(prn__trainer *trainer);
 void prn__bind_scale_gradient(const prn__trainer *trainer, prn__compiled *loss);
 /* Ends is_held, for good: from here on there is a vector of all gradients. */
 prn_status prn__trainer_make_whole(prn__trainer *trainer, prn_error *error);
+/* Blocks of a micro-batch of one side (0 images, 1 texts), and elements of workspace of all. */
+int64_t prn__blocks_of(const prn__trainer *trainer, int side);
+int64_t prn__tower_elements(const prn__trainer *trainer, int side, const prn__compiled *tower);
 /* Whether towers that hold their gradients update in a segment of their own. */
 int prn__updates_late(const prn__trainer *trainer);
 /* Plans the text programs again when a micro-batch of `batch` has more rows than all before. */
@@ -99,8 +103,9 @@ prn_status prn__text_fit(prn__trainer *trainer, const prn__batch *batch, prn_err
 prn_status prn__tower_init(prn__trainer *trainer, int is_text, int training, prn__compiled *tower, prn_error *error);
 
 /* ---- trainer.c ---- */
-/* Writes items [first, first + count) of one side to the device and readies `tower` for them. */
-prn_status prn__tower_fill(prn__trainer *trainer, const prn__batch *batch, int side, int64_t first, int64_t count, prn__compiled *tower, prn_error *error);
+/* Writes items [first, ..) of one side to the device, a micro-batch of them, and readies the blocks of `tower` for them; `embeddings`: (batch,E). */
+prn_status prn__tower_fill(prn__trainer *trainer, const prn__batch *batch, int side, int64_t first, prn__compiled *tower, prn_buffer *embeddings,
+                           prn_error *error);
 prn_status prn__gradients_clear(prn__trainer *trainer, prn_error *error);
 /* Adds the gradients of `loss` (one of the loss programs) on a batch; waits for the loss. */
 prn_status prn__gradients_add(prn__trainer *trainer, const prn__batch *batch, prn__compiled *loss, double *value, prn_error *error);

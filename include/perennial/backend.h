@@ -96,6 +96,12 @@ typedef struct prn_backend {
      * buffer later waits for the copy. Not for I32 buffers. The host may reuse its memory on return. NULL: there is no such way. [orchestrator] */
     prn_status (*buffer_write_ahead)(prn_backend_instance *instance, prn_buffer *buffer, int64_t offset, prn_host_type type,
                                      const void *source, int64_t count, prn_error *error);
+    /* since 1.3 */
+    /* `count` executions of one segment, with the same results, to the last bit, as `execute` of one after the other; they may run side by side. What they
+     * write is apart, but for slots that all bind to the same place, and that the segment only adds to. When one is refused, none is run. For a backend
+     * that gains from blocks of a batch that stay in a core's cache; NULL: it does not. [orchestrator] */
+    prn_status (*execute_each)(prn_backend_instance *instance, prn_executable *executable, uint32_t segment, const prn_binding *bindings, uint32_t count,
+                               prn_error *error);
 } prn_backend;
 
 #ifdef __cplusplus

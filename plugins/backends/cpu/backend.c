@@ -1,14 +1,12 @@
 /* plugins/backends/cpu/backend.c: the backend "cpu": matrix products of our own and OpenBLAS's, hand-vectorised kernels for the rest, on the host's threads.
  *
- * The table's functions: devices, buffers, compile (all scratch is allocated here), execute (everything is checked before the first
- * operation runs; nothing is allocated). Work is synchronous.
+ * The table: devices, options, what is supported, times; execute.c runs programs. Work is synchronous.
  */
 #include "../common/bounds.h"
 #include "../common/buffers.h"
 #include "operations.h"
 
 #include <cblas.h>
-#include <time.h>
 
 PRN_HOST_BUFFERS(float)
 
@@ -153,136 +151,6 @@ static int supports(prn_backend_instance *instance, const prn_program *program, 
     return op < program->op_count && operation_check(program, op, NULL) == PRN_OK;
 }
 
-static void executable_destroy(prn_backend_instance *instance, prn_executable *executable)
-{
-    if (executable != NULL) {
-        const prn_host *host = instance->host;
-        void *parts[] = {executable->views, executable->worker_scratch, executable->sums, executable->partials, executable->pixels, executable};
-        for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++) {
-            if (parts[i] != NULL) {
-                host->release(host->self, parts[i]);
-            }
-        }
-    }
-}
-
-/* `count` elements of `each` bytes; 1 when there is memory (or nothing is asked for). */
-static int reserve(const prn_host *host, int64_t count, size_t each, const char *purpose, void **memory)
-{
-    size_t bytes;
-    if (count == 0) {
-        return 1;
-    }
-    if (count < 0 || __builtin_mul_overflow((size_t)count, each, &bytes)) {
-        return 0;
-    }
-    *memory = host->allocate(host->self, bytes, purpose);
-    return *memory != NULL;
-}
-
-static prn_status compile(prn_backend_instance *instance, const prn_program *program, prn_executable **executable, prn_error *error)
-{
-    const prn_host *host = instance->host;
-    scratch_need need = {0, 0, 0};
-    int64_t *maxima = NULL;
-    prn_executable *made = NULL;
-    void *memory = NULL;
-    *executable = NULL;
-    prn_status status = program_check(program, error);
-    if (status != PRN_OK) {
-        return status;
-    }
-    made = host->allocate(host->self, sizeof *made, "cpu executable");
-    if (made == NULL) {
-        return prn_error_set(error, PRN_NO_MEMORY, "no memory to compile program '%s'", program->name);
-    }
-    memset(made, 0, sizeof *made);
-    made->program = program;
-    status = PRN_NO_MEMORY;
-    if (!reserve(host, (int64_t)program->symbol_count + 1, sizeof *maxima, "cpu executable", &memory)) {
-        goto failed;
-    }
-    maxima = memory;
-    memory = NULL;
-    if (!reserve(host, program->op_count, sizeof *made->views, "cpu executable", &memory)) {
-        goto failed;
-    }
-    made->views = memory;
-    for (uint32_t i = 0; i < program->symbol_count; i++) {
-        maxima[i] = program->symbols[i].maximum;
-    }
-    for (uint32_t i = 0; i < program->op_count; i++) {
-        /* Shapes that only fit at other values are judged when executed; here only sizes count. */
-        if (operation_view(program, i, maxima, NULL, sizeof(float), &made->views[i], NULL) == PRN_OK) {
-            (void)operation_shape(program, i, &made->views[i], NULL);
-            operation_scratch(&made->views[i], &need);
-        }
-    }
-    need.worker_floats = (need.worker_floats + 15) / 16 * 16;
-    made->worker_floats = need.worker_floats;
-    int64_t all_floats;
-    if (__builtin_mul_overflow(need.worker_floats, (int64_t)host->thread_count(host->self), &all_floats)) {
-        goto failed;
-    }
-    void *parts[4] = {NULL, NULL, NULL, NULL};
-    const int enough = reserve(host, all_floats, sizeof(float), "cpu scratch", &parts[0]) &&
-                       reserve(host, need.sums, sizeof(float), "cpu scratch", &parts[1]) &&
-                       reserve(host, need.partials, sizeof(double), "cpu scratch", &parts[2]) &&
-                       reserve(host, 3 * 256, sizeof(float), "cpu scratch", &parts[3]);
-    made->worker_scratch = parts[0];
-    made->sums = parts[1];
-    made->partials = parts[2];
-    made->pixels = parts[3];
-    if (!enough) {
-        goto failed;
-    }
-    host->release(host->self, maxima);
-    *executable = made;
-    return PRN_OK;
-failed:
-    if (maxima != NULL) {
-        host->release(host->self, maxima);
-    }
-    executable_destroy(instance, made);
-    return prn_error_set(error, status, "no memory to compile program '%s'; use a smaller batch", program->name);
-}
-
-static double now(void)
-{
-    struct timespec t;
-    (void)clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
-static prn_status execute(prn_backend_instance *instance, prn_executable *executable, uint32_t segment, const prn_binding *binding, prn_error *error)
-{
-    const prn_program *program = executable->program;
-    prn_status status = binding_check(program, segment, binding, error);
-    if (status != PRN_OK) {
-        return status;
-    }
-    const uint32_t first = program->segments[segment].first_op, end = first + program->segments[segment].op_count;
-    for (uint32_t i = first; i < end && status == PRN_OK; i++) {
-        status = operation_resolve(program, i, binding, sizeof(float), &executable->views[i], error);
-        if (status == PRN_OK) {
-            status = operation_prepare(&executable->views[i], error);
-        }
-    }
-    if (status != PRN_OK) {
-        return status;
-    }
-    double started = now();
-    for (uint32_t i = first; i < end; i++) {
-        const uint32_t kind = program->ops[i].kind;
-        operation_run(instance, executable, &executable->views[i]);
-        const double ended = now();
-        instance->times[kind].calls++;
-        instance->times[kind].seconds += ended - started;
-        started = ended;
-    }
-    return PRN_OK;
-}
-
 static prn_status synchronise(prn_backend_instance *instance, prn_error *error)
 {
     (void)instance;
@@ -332,9 +200,10 @@ static const prn_backend table = {
     .buffer_read = buffer_read,
     .buffer_copy = buffer_copy,
     .supports = supports,
-    .compile = compile,
+    .compile = executable_compile,
     .executable_destroy = executable_destroy,
     .execute = execute,
+    .execute_each = execute_each,
     .synchronise = synchronise,
     .op_times = op_times,
     .error_bound = error_bound,

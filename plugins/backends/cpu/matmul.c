@@ -1,4 +1,4 @@
-/* plugins/backends/cpu/matmul.c: matrix products on the host's threads, by a kernel of ours or by OpenBLAS, one call a task.
+/* plugins/backends/cpu/matmul.c: matrix products by a kernel of ours or by OpenBLAS, one call a task.
  *
  * The pieces' number and borders, and who computes them, depend on the product's shape and the instruction set alone, never on the number of
  * threads. OpenBLAS runs single-threaded inside each task: its own split depends on the number of threads, and would compete with ours. Each of its
@@ -102,6 +102,7 @@ typedef struct matmul_context {
     const kernels *k;
     void (*product)(const product_job *job);
     const prn_executable *executable;
+    const lane *lane;
     grid pieces;
     int own;
     int64_t products; /* tasks from here on are column sums */
@@ -127,7 +128,7 @@ static void finish(const void *context, int64_t row, int64_t column, int64_t row
 static product_job own_job(const matmul_context *x, int64_t m0, int64_t n0, int64_t k0, uint32_t worker)
 {
     const matmul *j = x->job;
-    product_job job = {.scratch = x->executable->worker_scratch + (int64_t)worker * x->executable->worker_floats, .ldc = j->n};
+    product_job job = {.scratch = x->executable->worker_scratch + (int64_t)worker * x->executable->need.worker_floats, .ldc = j->n};
     job.a_row = j->transpose_a ? 1 : j->lda;
     job.a_inner = j->transpose_a ? j->lda : 1;
     job.b_inner = j->transpose_b ? 1 : j->ldb;
@@ -205,7 +206,7 @@ static void long_task(void *context, int64_t index, uint32_t worker)
     const long_context *x = context;
     const matmul *j = x->base.job;
     const int64_t first = index * x->step, end = least(first + x->step, j->k);
-    float *c = x->base.executable->sums + index * x->elements, *sums = c + j->m * j->n;
+    float *c = x->base.lane->sums + index * x->elements, *sums = c + j->m * j->n;
     for (int64_t k0 = first; k0 < end; k0 += LONG_ROWS) {
         const int64_t rows = least(LONG_ROWS, end - k0);
         product_job job = own_job(&x->base, 0, 0, k0, worker);
@@ -227,7 +228,7 @@ static void long_sum_task(void *context, int64_t index, uint32_t worker)
     const long_context *x = context;
     const matmul *j = x->base.job;
     const int64_t first = index * LONG_SUMS, all = j->m * j->n;
-    const float *parts = x->base.executable->sums;
+    const float *parts = x->base.lane->sums;
     (void)worker;
     if (first < all) {
         x->base.k->column_sums(j->c + first, parts + first, x->splits, least(LONG_SUMS, all - first), x->elements, j->beta != 0);
@@ -241,13 +242,13 @@ static void long_run(prn_backend_instance *instance, const matmul_context *base,
     const matmul *j = base->job;
     const int64_t all = j->m * j->n, step = ((j->k + splits - 1) / splits + 1) / 2 * 2;
     long_context x = {.base = *base, .splits = (j->k + step - 1) / step, .step = step, .elements = all + (j->sums != NULL ? j->sums_columns : 0)};
-    instance->host->parallel_for(instance->host->self, x.splits, long_task, &x);
-    instance->host->parallel_for(instance->host->self, (all + LONG_SUMS - 1) / LONG_SUMS + (j->sums != NULL), long_sum_task, &x);
+    lane_run(instance, base->lane, x.splits, long_task, &x);
+    lane_run(instance, base->lane, (all + LONG_SUMS - 1) / LONG_SUMS + (j->sums != NULL), long_sum_task, &x);
 }
 
-void matmul_run(prn_backend_instance *instance, const prn_executable *executable, const matmul *job)
+void matmul_run(prn_backend_instance *instance, const prn_executable *executable, const lane *l, const matmul *job)
 {
-    matmul_context x = {.job = job, .k = instance->k, .executable = executable, .own = is_own(job, instance->k)};
+    matmul_context x = {.job = job, .k = instance->k, .executable = executable, .lane = l, .own = is_own(job, instance->k)};
     int64_t sums = 0;
     x.product = job->is_half ? instance->half->product : instance->k->product;
     if (job->c != NULL && job->m > 0 && job->n > 0) {
@@ -266,6 +267,6 @@ void matmul_run(prn_backend_instance *instance, const prn_executable *executable
         sums = (job->sums_columns + x.sums_step - 1) / x.sums_step;
     }
     if (x.products + sums > 0) {
-        instance->host->parallel_for(instance->host->self, x.products + sums, task, &x);
+        lane_run(instance, l, x.products + sums, task, &x);
     }
 }

@@ -35,7 +35,8 @@ static int64_t most(int64_t a, int64_t b)
 /* What a task sees: the operation, and `step` rows, columns or elements of `total` for each index. */
 typedef struct share {
     prn_backend_instance *instance;
-    prn_executable *executable;
+    const prn_executable *executable;
+    const lane *lane;
     const operation *v;
     const kernels *k;
     int64_t total, step;
@@ -61,8 +62,7 @@ static int64_t pieces_of(int64_t total, int64_t step)
 static void spread(const share *s, prn_task task)
 {
     if (s->total > 0) {
-        const prn_host *host = s->instance->host;
-        host->parallel_for(host->self, pieces_of(s->total, s->step), task, (void *)(uintptr_t)s);
+        lane_run(s->instance, s->lane, pieces_of(s->total, s->step), task, (void *)(uintptr_t)s);
     }
 }
 
@@ -116,7 +116,7 @@ static void patches_task(void *context, int64_t index, uint32_t worker)
         const uint8_t *corner = images + ((item * side + patch / across * p) * side + patch % across * p) * 3;
         float *y = out(v, 0) + row * v->n;
         for (int64_t c = 0; c < 3; c++) {
-            const float *values = s->executable->pixels + 256 * c;
+            const float *values = s->lane->pixels + 256 * c;
             for (int64_t i = 0; i < p; i++) {
                 const uint8_t *line = corner + i * side * 3 + c;
                 for (int64_t j = 0; j < p; j++) {
@@ -132,7 +132,7 @@ static void patches(share *s)
     const prn_op_attrs *a = &s->v->op->attrs;
     for (int c = 0; c < 3; c++) {
         for (int i = 0; i < 256; i++) {
-            s->executable->pixels[256 * c + i] = (float)(((double)i / 255 - (double)a->mean[c]) / (double)a->std[c]);
+            s->lane->pixels[256 * c + i] = (float)(((double)i / 255 - (double)a->mean[c]) / (double)a->std[c]);
         }
     }
     spread_rows(s, s->v->m, s->v->n, patches_task);
@@ -258,7 +258,7 @@ static void layer_norm_grad_task(void *context, int64_t index, uint32_t worker)
     const operation *v = s->v;
     const int64_t r = first_of(s, index), at = r * v->n;
     (void)worker;
-    s->k->layer_norm_grad(out(v, 0) != NULL ? out(v, 0) + at : NULL, s->executable->sums + index * 2 * v->n, in(v, 0) + at, in(v, 1) + at, in(v, 2),
+    s->k->layer_norm_grad(out(v, 0) != NULL ? out(v, 0) + at : NULL, s->lane->sums + index * 2 * v->n, in(v, 0) + at, in(v, 1) + at, in(v, 2),
                           in(v, 3) + r, in(v, 4) + r, count_of(s, index), v->n, v->op->attrs.accumulate);
 }
 
@@ -269,10 +269,10 @@ static void layer_norm_sums_task(void *context, int64_t index, uint32_t worker)
     const int64_t c = first_of(s, index), n = count_of(s, index), pieces = pieces_of(v->m, layer_norm_grad_step(v->m, v->n));
     (void)worker;
     if (out(v, 1) != NULL) {
-        s->k->column_sums(out(v, 1) + c, s->executable->sums + c, pieces, n, 2 * v->n, 1);
+        s->k->column_sums(out(v, 1) + c, s->lane->sums + c, pieces, n, 2 * v->n, 1);
     }
     if (out(v, 2) != NULL) {
-        s->k->column_sums(out(v, 2) + c, s->executable->sums + v->n + c, pieces, n, 2 * v->n, 1);
+        s->k->column_sums(out(v, 2) + c, s->lane->sums + v->n + c, pieces, n, 2 * v->n, 1);
     }
 }
 
@@ -318,7 +318,7 @@ static void attention_task(void *context, int64_t index, uint32_t worker)
                                                              : (half != NULL ? half->attention : s->k->attention);
     attention_job job = {
         .qkv = in(v, is_grad ? 1 : 0),
-        .scratch = s->executable->worker_scratch + (int64_t)worker * s->executable->worker_floats,
+        .scratch = s->executable->worker_scratch + (int64_t)worker * s->executable->need.worker_floats,
         .c = v->n,
         .heads = v->heads,
         .width = v->head_width,
@@ -425,7 +425,7 @@ static void linear(share *s)
     };
     job.ldb = most(1, job.transpose_b ? v->k : v->n);
     job.has_epilogue = job.pre != NULL || job.bias != NULL || job.residual != NULL || act != PRN_ACT_NONE;
-    matmul_run(s->instance, s->executable, &job);
+    matmul_run(s->instance, s->executable, s->lane, &job);
 }
 
 static void linear_grad_x(share *s)
@@ -437,7 +437,7 @@ static void linear_grad_x(share *s)
         .a = in(v, 0), .lda = most(1, v->n), .b = in(v, 1), .transpose_b = transposed, .ldb = most(1, transposed ? v->n : v->k), .m = v->m, .n = v->k,
         .k = v->n, .alpha = 1, .beta = v->op->attrs.accumulate ? 1.0f : 0.0f, .c = out(v, 0),
     };
-    matmul_run(s->instance, s->executable, &job);
+    matmul_run(s->instance, s->executable, s->lane, &job);
 }
 
 static void linear_grad_w(share *s)
@@ -451,7 +451,7 @@ static void linear_grad_w(share *s)
         .beta = v->op->attrs.accumulate ? 1.0f : 0.0f, .c = out(v, 0), .sums = out(v, 1), .sums_of = in(v, 0), .sums_rows = v->m, .sums_columns = v->n,
         .sums_accumulate = v->op->attrs.accumulate,
     };
-    matmul_run(s->instance, s->executable, &job);
+    matmul_run(s->instance, s->executable, s->lane, &job);
 }
 
 static float scale_of(const operand *log_scale)
@@ -468,7 +468,7 @@ static void similarity(share *s)
         .a = in(v, 0), .lda = most(1, v->k), .b = in(v, 1), .ldb = most(1, v->k), .transpose_b = 1, .m = v->m, .n = v->n, .k = v->k,
         .alpha = scale_of(&v->in[2]), .c = out(v, 0),
     };
-    matmul_run(s->instance, s->executable, &job);
+    matmul_run(s->instance, s->executable, s->lane, &job);
 }
 
 static void similarity_grad(share *s)
@@ -483,8 +483,8 @@ static void similarity_grad(share *s)
         .a = in(v, 0), .lda = most(1, v->n), .transpose_a = 1, .b = in(v, 1), .ldb = most(1, v->k), .m = v->n, .n = v->k, .k = v->m, .alpha = scale,
         .beta = 1, .c = out(v, 1),
     };
-    matmul_run(s->instance, s->executable, &by_a);
-    matmul_run(s->instance, s->executable, &by_b);
+    matmul_run(s->instance, s->executable, s->lane, &by_a);
+    matmul_run(s->instance, s->executable, s->lane, &by_b);
     if (out(v, 2) != NULL) {
         *out(v, 2) += (float)whole_sum(s, in(v, 0), in(v, 3), v->m * v->n);
     }
@@ -613,7 +613,7 @@ static void sum_task(void *context, int64_t index, uint32_t worker)
     const sum_job *job = s->more;
     const int64_t i = first_of(s, index), n = count_of(s, index);
     (void)worker;
-    s->executable->partials[index] = job->b != NULL ? s->k->dot(job->a + i, job->b + i, n) : s->k->sum(job->a + i, n);
+    s->lane->partials[index] = job->b != NULL ? s->k->dot(job->a + i, job->b + i, n) : s->k->sum(job->a + i, n);
 }
 
 /* In fp64, over pieces of fixed length, added in their order. */
@@ -626,7 +626,7 @@ static double whole_sum(share *s, const float *a, const float *b, int64_t n)
     s->step = SUM_ELEMENTS;
     spread(s, sum_task);
     for (int64_t i = 0; i < pieces_of(n, SUM_ELEMENTS); i++) {
-        total += s->executable->partials[i];
+        total += s->lane->partials[i];
     }
     return total;
 }
@@ -686,9 +686,9 @@ prn_status operation_prepare(operation *v, prn_error *error)
     return PRN_OK;
 }
 
-void operation_run(prn_backend_instance *instance, prn_executable *executable, const operation *v)
+void operation_run(prn_backend_instance *instance, const prn_executable *executable, const lane *l, const operation *v)
 {
-    share s = {.instance = instance, .executable = executable, .v = v, .k = instance->k};
+    share s = {.instance = instance, .executable = executable, .lane = l, .v = v, .k = instance->k};
     switch (v->op->kind) {
     case PRN_OP_PATCHES: patches(&s); break;
     case PRN_OP_LINEAR: linear(&s); break;

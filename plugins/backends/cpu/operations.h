@@ -9,25 +9,27 @@
 #include "../common/operand.h"
 #include "kernels.h"
 
+/* By kind of operation. */
+typedef struct op_clock {
+    uint64_t calls;
+    double seconds;
+} op_clock;
+
 struct prn_backend_instance {
     const prn_host *host; /* first: common/buffers.h */
     const kernels *k;
     const half_kernels *half; /* operands of the towers' products, and of attention's, are rounded to bf16; NULL: all is fp32 */
-    struct {
-        uint64_t calls;
-        double seconds;
-    } times[PRN_OP_ADAMW + 1]; /* by kind */
+    op_clock times[PRN_OP_ADAMW + 1];
 };
 
-struct prn_executable {
-    const prn_program *program;
-    operation *views; /* (op_count), filled at each execution */
-    float *worker_scratch; /* (threads, worker_floats) */
-    int64_t worker_floats;
+/* Who runs an operation, and its scratch: all threads together, or one alone beside others that run theirs. Tasks are the same, and so are results. */
+typedef struct lane {
+    int64_t worker;   /* the one that runs all tasks; -1: they are handed out */
     float *sums;      /* pieces of column sums, and of long matrix sums */
     double *partials; /* pieces of whole sums */
     float *pixels;    /* (3, 256): normalised values of a byte */
-};
+    op_clock times[PRN_OP_ADAMW + 1]; /* of one thread alone */
+} lane;
 
 /* Largest scratch that operation `v`, at its largest, needs; members are raised, never lowered. [any] */
 typedef struct scratch_need {
@@ -35,11 +37,33 @@ typedef struct scratch_need {
 } scratch_need;
 void operation_scratch(const operation *v, scratch_need *need);
 
+struct prn_executable {
+    const prn_program *program;
+    operation *views;       /* (op_count), filled at each execution by all threads */
+    float *worker_scratch;  /* (threads, need.worker_floats) */
+    scratch_need need;
+    lane together;
+    lane *alone;            /* (threads); NULL until executions run side by side */
+    _Atomic uint32_t *turns; /* (op_count): which execution may run an operation that all of them add to; with `alone` */
+};
+
 /* Checks what only the data can tell (row offsets) and the library's limits. [orchestrator] */
 prn_status operation_prepare(operation *v, prn_error *error);
 
-/* Runs it; cannot fail. [orchestrator] */
-void operation_run(prn_backend_instance *instance, prn_executable *executable, const operation *v);
+/* Runs it; cannot fail. [orchestrator, or the thread of `l`] */
+void operation_run(prn_backend_instance *instance, const prn_executable *executable, const lane *l, const operation *v);
+
+/* All tasks of a lane's operation. */
+static inline void lane_run(const prn_backend_instance *instance, const lane *l, int64_t count, prn_task task, void *context)
+{
+    if (l->worker < 0) {
+        instance->host->parallel_for(instance->host->self, count, task, context);
+        return;
+    }
+    for (int64_t i = 0; i < count; i++) {
+        task(context, i, (uint32_t)l->worker);
+    }
+}
 
 /* ---- matmul.c ---- */
 
@@ -64,6 +88,14 @@ typedef struct matmul {
 /* Of prn_executable's `sums`, what a product with a transposed left side takes at most, of these sizes or smaller ones. */
 int64_t matmul_sums_floats(int64_t m, int64_t n, int64_t k);
 
-void matmul_run(prn_backend_instance *instance, const prn_executable *executable, const matmul *job);
+void matmul_run(prn_backend_instance *instance, const prn_executable *executable, const lane *l, const matmul *job);
+
+/* ---- execute.c: the table's functions of the same names ---- */
+
+prn_status executable_compile(prn_backend_instance *instance, const prn_program *program, prn_executable **executable, prn_error *error);
+void executable_destroy(prn_backend_instance *instance, prn_executable *executable);
+prn_status execute(prn_backend_instance *instance, prn_executable *executable, uint32_t segment, const prn_binding *binding, prn_error *error);
+prn_status execute_each(prn_backend_instance *instance, prn_executable *executable, uint32_t segment, const prn_binding *bindings, uint32_t count,
+                        prn_error *error);
 
 #endif
