@@ -4,7 +4,7 @@
  * forward passes and the loss. Three things keep the last two small:
  *   - Held gradients. With one micro-batch, a tower's gradients are tensors of its workspace, and each is used up by AdamW as soon as it is
  *     complete. To clip, they live to the end of the backward pass, in memory that its activations no longer need. Micro-batches, and
- *     strategies that see the gradient, need the vector of all gradients: that trainer is "whole".
+ *     strategies that see the gradient, and blocks of a narrow tower, need the vector of all gradients: that trainer is "whole".
  *   - What costs little is computed again in the backward pass (prn__derive_options).
  *   - The text programs are planned for as many rows as batches have, not for captions of full length.
  *

@@ -13,8 +13,10 @@
  * the weight 1/(2n), which is the seed of the derived backward pass; the loss itself is a dot product of rows and weights.
  * Memory of step 2 is tile * n, not n * n.
  *
- * Invariants: the order of all sums is a function of (n, configuration); nothing is allocated in a step, except when its captions are longer
- * than all before; weights and moments are either as before a step or as after it, or the trainer says that they are lost.
+ * Towers take a micro-batch in blocks (model/blocks.h), and each block's gradients are added to those of the blocks before it.
+ *
+ * Invariants: the order of all sums is a function of (n, configuration); nothing is allocated in a step, except in the first one and when its captions are
+ * longer than all before; weights and moments are either as before a step or as after it, or the trainer says that they are lost.
  */
 #include "train/trainer_internal.h"
 

@@ -3,7 +3,8 @@
  * A step is several programs: image forward, text forward, contrastive loss (forward and backward on embeddings, in row
  * tiles), each tower's backward, optimizer. With more than one micro-batch, embeddings of the whole batch come first; then each
  * micro-batch is run forward again and backward with its rows of the embedding gradients: exact, not approximate.
- * Invariants: nothing is allocated inside a step, except when its captions are longer than all before; same weights, batch and options give the same bytes whatever the thread count.
+ * Invariants: nothing is allocated inside a step, except in the first one and when its captions are longer than all before; same weights, batch and
+ * options give the same bytes whatever the thread count.
  */
 #ifndef PRN_TRAIN_TRAINER_H
 #define PRN_TRAIN_TRAINER_H
@@ -44,8 +45,8 @@ prn_status prn__trainer_create(const prn__model *model, const prn__device *devic
 void prn__trainer_destroy(prn__trainer *trainer);
 /* One optimizer step. `batch->count` may be any number in [2, config.batch]. A loss that is not finite is PRN_NUMERIC and
  * leaves the weights as they were; so does a gradient that is not, unless updates are made while it is computed (one micro-batch, no clipping,
- * no keep_all, no terms that need the gradient): then the state is lost, and refused, until one is set again. PRN_INTERRUPTED, with the state as it
- * was, when prn__stop_asked says so between two micro-batches. */
+ * no keep_all, no terms that need the gradient, towers that are not taken in blocks): then the state is lost, and refused, until one is set again.
+ * PRN_INTERRUPTED, with the state as it was, when prn__stop_asked says so between two micro-batches. */
 prn_status prn__trainer_step(prn__trainer *trainer, const prn__batch *batch, double learning_rate, prn__step_result *result, prn_error *error);
 /* Before a step: the batch of the step after it (its memory batch, when it has one), which stays as it is until then; NULL: not known. Its images are
  * copied to the device while that is busy, where the backend can; results are the same. */

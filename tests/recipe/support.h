@@ -22,6 +22,7 @@ typedef struct bench {
     char recipe[96];
     prn__pool *pool;
     prn__registry *registry;
+    int64_t instruction_limit; /* 0: the usual one */
 } bench;
 
 static inline void write_text(const char *folder, const char *name, const char *text)
@@ -82,7 +83,8 @@ static inline int bench_teardown(void **state)
 
 static inline prn_status load_with(bench *b, const char *text, const prn__option_pair *pairs, size_t count, prn__recipe **recipe, prn_error *error)
 {
-    const prn__recipe_settings settings = {.library = PRN_SOURCE_DIR "/lua", .settings = pairs, .setting_count = count};
+    const prn__recipe_settings settings = {.library = PRN_SOURCE_DIR "/lua", .settings = pairs, .setting_count = count,
+                                            .instruction_limit = b->instruction_limit};
     write_text(b->folder, "r.lua", text);
     return prn__recipe_load(b->recipe, &settings, b->registry, recipe, error);
 }
