@@ -20,9 +20,9 @@ static int setup(void **state)
     OK(prn__model_config_resolve("ViT-nano-32px", &config, error));
     config.text.vocab_size = 120;
     config.text.context_length = 24;
-    config.text.layers = 3;
-    config.vision.width = config.text.width = 160; /* not narrow: gradients can be held (model/blocks.h) */
-    config.vision.head_width = 40;
+    config.text.layers = 2;
+    config.vision.width = config.text.width = 132; /* not narrow: gradients can be held (model/blocks.h) */
+    config.vision.head_width = 33;
     OK(prn__model_create(&config, PRN__DECAY_DIMENSIONS, &f.model, error));
     f.flat = prn__alloc_array((size_t)f.model->flat_elements, sizeof *f.flat);
     prn__model_init(f.model, 5, f.flat);
