@@ -12,6 +12,10 @@
 
 /* Of `items` (at least 1) at most. */
 int64_t prn__block_items(const prn__model *model, const prn__device *device, int is_text, int64_t items);
+static inline int64_t prn__block_count(int64_t items, int64_t block)
+{
+    return (items + block - 1) / block;
+}
 /* Elements of workspace from one block to the next. */
 int64_t prn__block_elements(const prn__compiled *tower);
 /* Readies block `index` of `count` items in blocks of `block`: its part of the workspace, which is bound already, and "B". */

@@ -4,7 +4,6 @@
 #include <string.h>
 
 #include "base/memory.h"
-#include "model/blocks.h"
 #include "model/texts.h"
 
 struct prn__embedder {
@@ -16,18 +15,13 @@ struct prn__embedder {
     prn_buffer *parameters, *images, *embeddings, *workspace;
 };
 
-static int64_t blocks_of(const prn__embedder *e, int side)
-{
-    return (e->max_items + e->block[side] - 1) / e->block[side];
-}
-
 static prn_status tower_init(prn__embedder *e, const prn__model *model, int is_text, prn__compiled *tower, prn_error *error)
 {
     const prn__tower_options options = {.max_items = e->block[is_text]};
     prn__graph *graph;
     prn_status status = is_text ? prn__model_text_tower(model, &options, &graph, error) : prn__model_image_tower(model, &options, &graph, error);
     if (status == PRN_OK && (status = prn__compiled_init(tower, graph, &e->device, error)) == PRN_OK) {
-        status = prn__compiled_reserve_blocks(tower, (uint32_t)blocks_of(e, is_text), error);
+        status = prn__compiled_reserve_blocks(tower, (uint32_t)prn__block_count(e->max_items, e->block[is_text]), error);
     }
     return status;
 }
@@ -61,7 +55,8 @@ prn_status prn__embedder_create(const prn__model *model, const prn__device *devi
         (status = prn__buffer_create(&e->device, PRN_REAL, max_items * e->embed_dim, "embeddings", &e->embeddings, NULL, error)) != PRN_OK) {
         goto failed;
     }
-    const int64_t image = blocks_of(e, 0) * prn__block_elements(&e->image), text = blocks_of(e, 1) * prn__block_elements(&e->text);
+    const int64_t image = prn__block_count(max_items, e->block[0]) * prn__block_elements(&e->image);
+    const int64_t text = prn__block_count(max_items, e->block[1]) * prn__block_elements(&e->text);
     workspace = image > text ? image : text;
     status = prn__buffer_create(&e->device, PRN_REAL, workspace, "workspace", &e->workspace, NULL, error);
     if (status != PRN_OK) {

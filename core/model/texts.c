@@ -8,7 +8,7 @@
 prn_status prn__texts_init(prn__texts *texts, const prn__model *model, const prn__device *device, int64_t max_items, int64_t block, int64_t *bytes,
                            prn_error *error)
 {
-    const int64_t context = model->config.text.context_length, rows = max_items * context, blocks = (max_items + block - 1) / block;
+    const int64_t context = model->config.text.context_length, rows = max_items * context, blocks = prn__block_count(max_items, block);
     prn_status status;
     memset(texts, 0, sizeof *texts);
     texts->device = device;
@@ -66,7 +66,7 @@ prn_status prn__texts_fill(prn__texts *texts, const int32_t *tokens, const int64
 {
     const prn_backend *backend = texts->device->backend;
     prn_backend_instance *instance = texts->device->instance;
-    const int64_t base = offsets[first], block = texts->block, blocks = (texts->max_items + block - 1) / block;
+    const int64_t base = offsets[first], block = texts->block, blocks = prn__block_count(texts->max_items, block);
     int32_t *position = texts->staging, *offset = position + texts->max_items * texts->context_length, *end = offset + blocks * (block + 1);
     int64_t rows = 0;
     prn_status status;

@@ -5,8 +5,7 @@
 #ifndef PRN_MODEL_TEXTS_H
 #define PRN_MODEL_TEXTS_H
 
-#include "model/compiled.h"
-#include "model/model.h"
+#include "model/blocks.h"
 
 typedef struct prn__texts {
     const prn__device *device;  /* borrowed */

@@ -28,14 +28,9 @@ static int64_t workspace_of(const prn__compiled *c)
     return c->program == NULL ? 0 : c->program->workspace_elements;
 }
 
-int64_t prn__blocks_of(const prn__trainer *t, int side)
-{
-    return (t->micro + t->block[side] - 1) / t->block[side];
-}
-
 int64_t prn__tower_elements(const prn__trainer *t, int side, const prn__compiled *tower)
 {
-    return prn__blocks_of(t, side) * prn__block_elements(tower);
+    return prn__block_count(t->micro, t->block[side]) * prn__block_elements(tower);
 }
 
 int prn__updates_late(const prn__trainer *t)
@@ -60,7 +55,7 @@ prn_status prn__tower_init(prn__trainer *t, int is_text, int training, prn__comp
     prn__graph *graph;
     prn_status status = is_text ? prn__model_text_tower(t->model, &options, &graph, error) : prn__model_image_tower(t->model, &options, &graph, error);
     if (status == PRN_OK && (status = prn__compiled_init(tower, graph, &t->device, error)) == PRN_OK) {
-        status = prn__compiled_reserve_blocks(tower, (uint32_t)prn__blocks_of(t, is_text), error);
+        status = prn__compiled_reserve_blocks(tower, (uint32_t)prn__block_count(t->micro, t->block[is_text]), error);
     }
     return status;
 }

@@ -2,7 +2,6 @@
 #ifndef PRN_TRAIN_TRAINER_INTERNAL_H
 #define PRN_TRAIN_TRAINER_INTERNAL_H
 
-#include "model/blocks.h"
 #include "model/texts.h"
 #include "train/trainer.h"
 
@@ -93,12 +92,11 @@ void prn__bindings_init(prn__trainer *trainer);
 void prn__bind_scale_gradient(const prn__trainer *trainer, prn__compiled *loss);
 /* Ends is_held, for good: from here on there is a vector of all gradients. */
 prn_status prn__trainer_make_whole(prn__trainer *trainer, prn_error *error);
-/* Blocks of a micro-batch of one side (0 images, 1 texts), and elements of workspace of all. */
-int64_t prn__blocks_of(const prn__trainer *trainer, int side);
+/* Elements of workspace of all blocks of a micro-batch, of one side (0 images, 1 texts). */
 int64_t prn__tower_elements(const prn__trainer *trainer, int side, const prn__compiled *tower);
 /* Whether towers that hold their gradients update in a segment of their own. */
 int prn__updates_late(const prn__trainer *trainer);
-/* Plans the text programs again when a micro-batch of `batch` has more rows than all before. */
+/* Plans the text programs again when a block of `batch` has more rows than all before. */
 prn_status prn__text_fit(prn__trainer *trainer, const prn__batch *batch, prn_error *error);
 prn_status prn__tower_init(prn__trainer *trainer, int is_text, int training, prn__compiled *tower, prn_error *error);
 

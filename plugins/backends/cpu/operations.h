@@ -85,7 +85,7 @@ typedef struct matmul {
     int sums_accumulate;
 } matmul;
 
-/* Of prn_executable's `sums`, what a product with a transposed left side takes at most, of these sizes or smaller ones. */
+/* Of a lane's `sums`, what a product with a transposed left side takes at most, of these sizes or smaller ones. */
 int64_t matmul_sums_floats(int64_t m, int64_t n, int64_t k);
 
 void matmul_run(prn_backend_instance *instance, const prn_executable *executable, const lane *l, const matmul *job);
