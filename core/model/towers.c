@@ -167,13 +167,14 @@ typedef struct updating {
     const prn__tower_update *update;
     int32_t m, v, norms; /* slots */
     int32_t hyper;
+    int32_t table, rows; /* the vocabulary's table, and flags of its rows; PRN_NO_TENSOR */
     int32_t (*late)[2];  /* (2 parameter_count): parameter or part of one, gradient, in the order in which they are complete */
     size_t late_count;
 } updating;
 
 static void update_parameter(const updating *u, prn__graph *graph, int32_t parameter, int32_t gradient)
 {
-    int32_t inputs[PRN_OP_MAX_INPUTS] = {gradient, u->hyper, PRN_NO_TENSOR, PRN_NO_TENSOR, PRN_NO_TENSOR};
+    int32_t inputs[PRN_OP_MAX_INPUTS] = {gradient, u->hyper, parameter == u->table ? u->rows : PRN_NO_TENSOR, PRN_NO_TENSOR, PRN_NO_TENSOR};
     int32_t outputs[PRN_OP_MAX_OUTPUTS] = {parameter, PRN_NO_TENSOR, PRN_NO_TENSOR};
     const prn_tensor *p = prn__graph_tensor(graph, parameter);
     char name[2][160];
@@ -199,8 +200,10 @@ static void gradient_complete(void *context, prn__graph *graph, int32_t paramete
         const int64_t first = u->model->parameters[i].offset;
         if (p->offset >= first && p->offset < first + u->model->parameters[i].elements) {
             (void)snprintf(name, sizeof name, "norm %s", p->name);
-            int32_t norm = prn__graph_bound(graph, name, u->norms, 2 * (int64_t)i + (p->offset > first), 0, NULL);
-            (void)prn__graph_dot(graph, name, gradient, gradient, norm);
+            const int32_t inputs[PRN_OP_MAX_INPUTS] = {gradient, gradient, parameter == u->table ? u->rows : PRN_NO_TENSOR, PRN_NO_TENSOR, PRN_NO_TENSOR};
+            int32_t norm[PRN_OP_MAX_OUTPUTS] = {PRN_NO_TENSOR, PRN_NO_TENSOR, PRN_NO_TENSOR};
+            norm[0] = prn__graph_bound(graph, name, u->norms, 2 * (int64_t)i + (p->offset > first), 0, NULL);
+            (void)prn__graph_op(graph, PRN_OP_DOT, inputs, norm, 1, NULL, name);
             break;
         }
     }
@@ -233,7 +236,7 @@ static prn__recompute recompute_of(const tower *t, const prn__tower_options *opt
 static prn_status backward(const tower *t, const prn__tower_options *options, const prn__gradient *seed, prn_error *error)
 {
     prn__graph *graph = t->graph;
-    updating u = {.model = t->model, .update = options->update};
+    updating u = {.model = t->model, .update = options->update, .table = PRN_NO_TENSOR, .rows = PRN_NO_TENSOR};
     prn__derive_options derive = {.checkpoint = options->checkpoint == PRN__CHECKPOINT_BLOCKS, .recompute = recompute_of(t, options)};
     int32_t gradients = PRN_SLOT_WORKSPACE;
     prn_status status;
@@ -245,6 +248,11 @@ static prn_status backward(const tower *t, const prn__tower_options *options, co
         u.v = prn__graph_slot(graph, "v", PRN_REAL);
         u.norms = prn__graph_slot(graph, "norms", PRN_REAL);
         u.hyper = prn__graph_bound(graph, "hyper", prn__graph_slot(graph, "hyper", PRN_REAL), 0, 1, &eight);
+        if (t->is_text) {
+            const prn_dim rows = prn__fixed(t->model->config.text.vocab_size);
+            u.table = parameter(t, "", "token_embedding.weight");
+            u.rows = prn__graph_bound(graph, "table_rows", prn__graph_slot(graph, "table_rows", PRN_U8), 0, 1, &rows);
+        }
         u.late = prn__alloc_array(2 * t->model->parameter_count, sizeof *u.late);
         if (u.late == NULL) {
             return prn_error_set(error, PRN_NO_MEMORY, "no memory for the update of %zu parameters", t->model->parameter_count);

@@ -651,6 +651,86 @@ static void element_cases(suite *u)
     }
 }
 
+/* ADAMW's `hyper` of step `step`, with the settings of these cases. */
+static spec hyper_of(suite *u, const trial *t, double lr, double step, double scale)
+{
+    const double hyper[4] = {lr, 1 / (1 - pow(0.9, step)), 1 / (1 - pow(0.98, step)), scale};
+    spec o = shaped(u, t, GIVEN, PRN_REAL, SHAPE(fixed(8)));
+    for (int h = 0; o.values != NULL && h < 8; h++) {
+        o.values[h] = h < 4 ? (double)(float)hyper[h] : 0;
+    }
+    return o;
+}
+
+/* Second moments. */
+static spec random_square(suite *u, const trial *t, const prn_dim *shape)
+{
+    spec o = random_real(u, t, shape, 0, 0.01);
+    for (int64_t e = 0; o.values != NULL && e < o.elements; e++) {
+        o.values[e] = fabs(o.values[e]);
+    }
+    return o;
+}
+
+/* Flags of the rows of a matrix (R, C). */
+static spec row_flags(suite *u, const trial *t, const prn_dim *shape)
+{
+    spec o = shaped(u, t, GIVEN, PRN_U8, shape);
+    for (int64_t i = 0; o.values != NULL && i < o.elements; i++) {
+        o.values[i] = (double)prn__rng_below(u->seed, PRN__RNG_SUBSET, 0, (uint64_t)i, 4);
+    }
+    u->seed++;
+    return o;
+}
+
+/* `otherwise` in the rows that do not have the flag `needed`. */
+static void keep_rows(const spec *rows, spec *matrix, int needed, double otherwise)
+{
+    const int64_t columns = rows->elements > 0 ? matrix->elements / rows->elements : 0;
+    for (int64_t i = 0; rows->values != NULL && matrix->values != NULL && i < matrix->elements && columns > 0; i++) {
+        matrix->values[i] = ((int)rows->values[i / columns] & needed) != 0 ? matrix->values[i] : otherwise;
+    }
+}
+
+/* FILL, DOT and ADAMW of a table of which only some rows count. */
+static void flagged_cases(suite *u)
+{
+    static const uint32_t kinds[] = {PRN_OP_FILL, PRN_OP_DOT, PRN_OP_ADAMW};
+    static const int64_t rows[] = {0, 1, 37, 2000}, columns[] = {1, 5, 16, 128};
+    for (size_t k = 0; k < sizeof kinds / sizeof kinds[0]; k++) {
+        for (size_t i = 0; i < 16 && wanted_kind(u, kinds[k]); i++) {
+            const int64_t m = rows[i / 4], c = columns[i % 4];
+            const prn_dim shape[] = {times(1), fixed(c), {-1, PRN_NO_SYMBOL, 0}};
+            trial t = begin(u, kinds[k], m);
+            spec flags = row_flags(u, &t, SHAPE(times(1)));
+            t.attrs.alpha = kinds[k] == PRN_OP_FILL ? -0.75 : 0.9;
+            t.out[0] = random_real(u, &t, shape, 0, 1);
+            t.in[0] = random_real(u, &t, shape, 0, 0.1);
+            keep_rows(&flags, &t.in[0], PRN_ROW_GRADIENT, 0);
+            if (kinds[k] == PRN_OP_FILL) {
+                keep_rows(&flags, &t.out[0], PRN_ROW_GRADIENT, t.attrs.alpha);
+                t.in[0] = flags;
+            } else if (kinds[k] == PRN_OP_DOT) {
+                t.in[1] = random_real(u, &t, shape, 0, 1);
+                t.in[2] = flags;
+                t.out[0] = poison(u, &t, SCALAR);
+            } else {
+                t.attrs.beta = 0.98;
+                t.attrs.epsilon = 1e-6;
+                t.attrs.decay = i % 2 == 0 ? 0.2 : 0;
+                t.in[1] = hyper_of(u, &t, 1e-3, 2, 1);
+                t.in[2] = flags;
+                t.out[1] = random_real(u, &t, shape, 0, 0.1);
+                t.out[2] = random_square(u, &t, shape);
+                keep_rows(&flags, &t.out[1], PRN_ROW_MOMENTS, 0);
+                keep_rows(&flags, &t.out[2], PRN_ROW_MOMENTS, 0);
+            }
+            (void)snprintf(t.text, sizeof t.text, "R=%lld C=%lld with flags of rows", (long long)m, (long long)c);
+            prn__conformance_trial(u, &t);
+        }
+    }
+}
+
 static void adamw_cases(suite *u)
 {
     static const int64_t sizes[] = {0, 1, 37, 1000, 70000};
@@ -663,19 +743,10 @@ static void adamw_cases(suite *u)
             t.attrs.epsilon = 1e-6;
             t.attrs.decay = form == 0 ? 0 : 0.2;
             t.in[0] = random_real(u, &t, SHAPE(times(1)), 0, 0.1);
-            t.in[1] = shaped(u, &t, GIVEN, PRN_REAL, SHAPE(fixed(8)));
-            if (t.in[1].values != NULL) {
-                const double hyper[4] = {lr, 1 / (1 - pow(0.9, step)), 1 / (1 - pow(0.98, step)), form == 2 ? 0.5 : 1};
-                for (int h = 0; h < 8; h++) {
-                    t.in[1].values[h] = h < 4 ? (double)(float)hyper[h] : 0;
-                }
-            }
+            t.in[1] = hyper_of(u, &t, lr, step, form == 2 ? 0.5 : 1);
             t.out[0] = random_real(u, &t, SHAPE(times(1)), 0, 1);
             t.out[1] = random_real(u, &t, SHAPE(times(1)), 0, 0.1);
-            t.out[2] = random_real(u, &t, SHAPE(times(1)), 0, 0.01);
-            for (int64_t e = 0; t.out[2].values != NULL && e < t.out[2].elements; e++) {
-                t.out[2].values[e] = fabs(t.out[2].values[e]);
-            }
+            t.out[2] = random_square(u, &t, SHAPE(times(1)));
             (void)snprintf(t.text, sizeof t.text, "n=%lld lr=%g decay=%g step %g", (long long)sizes[i], lr, t.attrs.decay, step);
             prn__conformance_trial(u, &t);
         }
@@ -693,4 +764,5 @@ void prn__conformance_cases(suite *u)
     loss_cases(u);
     element_cases(u);
     adamw_cases(u);
+    flagged_cases(u);
 }

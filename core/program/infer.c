@@ -330,11 +330,25 @@ static prn_status to_scalar(question *q)
     return PRN_OK;
 }
 
+/* Input 2, when given: a flag for each row of the matrix `of`. */
+static prn_status row_flags(question *q, uint32_t of)
+{
+    if (q->in[2] == NULL) {
+        return PRN_OK;
+    }
+    TRY(need(q, 2, PRN_U8, 1));
+    TRY(need(q, of, PRN_REAL, 2));
+    return dim_same(q->in[2]->dim[0], q->in[of]->dim[0]) ? PRN_OK : mismatch(q, of, 2, "rows must be (R) for a matrix (R, C)");
+}
+
 static prn_status dot(question *q)
 {
     TRY(need(q, 1, PRN_REAL, -1));
     TRY(to_scalar(q));
-    return is_same(q->in[0], q->in[1]) ? PRN_OK : mismatch(q, 0, 1, "both must have one shape");
+    if (!is_same(q->in[0], q->in[1])) {
+        return mismatch(q, 0, 1, "both must have one shape");
+    }
+    return row_flags(q, 0);
 }
 
 /* q (B, C) and kv (M, 2C) from input `first` on, then offsets and rows. */
@@ -372,10 +386,9 @@ static prn_status read_attention(question *q)
     return PRN_OK;
 }
 
-static prn_status anything(question *q)
+static prn_status fill(question *q)
 {
-    (void)q; /* the given output decides */
-    return PRN_OK;
+    return q->in[0] == NULL ? PRN_OK : need(q, 0, PRN_U8, 1); /* the given output decides the rest */
 }
 
 static prn_status broadcast(question *q)
@@ -588,7 +601,7 @@ static prn_status adamw(question *q)
     for (uint32_t i = 0; i < 3; i++) {
         give_like(q, i, q->in[0]);
     }
-    return PRN_OK;
+    return row_flags(q, 0);
 }
 
 static prn_status (*rule_of(prn_op_kind kind))(question *)
@@ -610,7 +623,7 @@ static prn_status (*rule_of(prn_op_kind kind))(question *)
     case PRN_OP_MULTIPLY: return multiply;
     case PRN_OP_SUM: return to_scalar;
     case PRN_OP_DOT: return dot;
-    case PRN_OP_FILL: return anything;
+    case PRN_OP_FILL: return fill;
     case PRN_OP_READ_ATTENTION: return read_attention;
     case PRN_OP_BROADCAST: return broadcast;
     case PRN_OP_LINEAR_GRAD_X: return linear_grad_x;

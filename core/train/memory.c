@@ -262,6 +262,7 @@ void prn__bindings_init(prn__trainer *t)
         prn__compiled_bind(p, "v", t->v, 0);
         prn__compiled_bind(p, "hyper", t->hyper, 0);
         prn__compiled_bind(p, "norms", t->norms, 0);
+        prn__compiled_bind(p, "table_rows", t->rows, 0);
         prn__compiled_bind(p, "images", t->images[t->images_at], 0);
         prn__bind_scale_gradient(t, p);
         if (i < 2 || (i < 4 && t->is_split)) {

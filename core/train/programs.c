@@ -219,11 +219,76 @@ static int32_t flat_tensor(prn__graph *g, const char *name, int32_t slot, int64_
     return prn__graph_bound(g, name, slot, offset, 1, &dim);
 }
 
-static void squared_norm(prn__graph *g, const char *name, int32_t gradient, int32_t norms, size_t index)
+/* Where the vocabulary's table lies, a range apart: its rows have flags (rows.c). */
+typedef struct range {
+    int64_t begin, end;
+    int is_table;
+} range;
+
+static int ranges_of(const prn__trainer *t, int64_t begin, int64_t end, range ranges[3])
 {
+    const int64_t first = t->table->offset, last = first + t->table->elements;
+    int count = 0;
+    if (t->is_held || last <= begin || first >= end) {
+        ranges[count++] = (range){begin, end, 0};
+        return count;
+    }
+    if (first > begin) {
+        ranges[count++] = (range){begin, first, 0};
+    }
+    ranges[count++] = (range){first, last, 1};
+    if (end > last) {
+        ranges[count++] = (range){last, end, 0};
+    }
+    return count;
+}
+
+/* Of a slot that is laid out as the parameters are: (n), or the table as a matrix. */
+static int32_t range_tensor(const prn__trainer *t, prn__graph *g, const char *name, int32_t slot, const range *r)
+{
+    const prn_dim table[2] = {prn__fixed(t->table->shape[0]), prn__fixed(t->table->shape[1])};
+    char label[64];
+    if (!r->is_table) {
+        (void)snprintf(label, sizeof label, "%s.%lld", name, (long long)r->begin);
+        return flat_tensor(g, label, slot, r->begin, r->end - r->begin);
+    }
+    (void)snprintf(label, sizeof label, "%s.table", name);
+    return prn__graph_bound(g, label, slot, r->begin, 2, table);
+}
+
+/* Flags of the table's rows, where the programs have all gradients in one vector. */
+static int32_t flags_tensor(const prn__trainer *t, prn__graph *g)
+{
+    const prn_dim rows = prn__fixed(t->row_count);
+    return t->is_held ? PRN_NO_TENSOR : prn__graph_bound(g, "table_rows", prn__graph_slot(g, "table_rows", PRN_U8), 0, 1, &rows);
+}
+
+/* Into element `index` of the norms. */
+static void squared_norm(const prn__trainer *t, prn__graph *g, const char *name, int32_t slot, const range *r, int32_t flags, int32_t norms, size_t index)
+{
+    int32_t inputs[PRN_OP_MAX_INPUTS] = {PRN_NO_TENSOR, PRN_NO_TENSOR, r->is_table ? flags : PRN_NO_TENSOR, PRN_NO_TENSOR, PRN_NO_TENSOR};
+    int32_t outputs[PRN_OP_MAX_OUTPUTS] = {PRN_NO_TENSOR, PRN_NO_TENSOR, PRN_NO_TENSOR};
     char label[160];
     (void)snprintf(label, sizeof label, "norm %s", name);
-    (void)prn__graph_dot(g, label, gradient, gradient, prn__graph_bound(g, label, norms, (int64_t)index, 0, NULL));
+    inputs[0] = inputs[1] = range_tensor(t, g, name, slot, r);
+    outputs[0] = prn__graph_bound(g, label, norms, (int64_t)index, 0, NULL);
+    (void)prn__graph_op(g, PRN_OP_DOT, inputs, outputs, 1, NULL, label);
+}
+
+/* AdamW on one range. slots: parameters, m, v, gradients. */
+static void update_range(const prn__trainer *t, prn__graph *g, const int32_t slots[4], int32_t hyper, const range *r, int32_t flags, double decay)
+{
+    static const char *const names[4] = {"p", "m", "v", "g"};
+    const prn__optimizer_config *o = &t->config.optimizer;
+    const range gradient = t->is_held ? (range){0, r->end - r->begin, 0} : *r;
+    const prn_op_attrs attrs = {.alpha = o->beta1, .beta = o->beta2, .epsilon = o->epsilon, .decay = decay};
+    int32_t inputs[PRN_OP_MAX_INPUTS] = {PRN_NO_TENSOR, hyper, r->is_table ? flags : PRN_NO_TENSOR, PRN_NO_TENSOR, PRN_NO_TENSOR};
+    int32_t outputs[PRN_OP_MAX_OUTPUTS];
+    for (int i = 0; i < 3; i++) {
+        outputs[i] = range_tensor(t, g, names[i], slots[i], r);
+    }
+    inputs[0] = range_tensor(t, g, names[3], slots[3], &gradient);
+    (void)prn__graph_op(g, PRN_OP_ADAMW, inputs, outputs, 7, &attrs, decay != 0 ? "adamw_decay" : "adamw");
 }
 
 /* Segments: norm (sum of squares of each parameter's gradient, part by part, as prn__tower_update says), update (AdamW on what decays and on what does
@@ -245,41 +310,30 @@ prn_status prn__optimizer_graph(const prn__trainer *t, const prn__model *model, 
     slot = prn__graph_slot(g, "hyper", PRN_REAL);
     hyper = flat_tensor(g, "hyper", slot, 0, PRN__HYPER_COUNT);
     norms = prn__graph_slot(g, "norms", PRN_REAL);
+    const int32_t flags = flags_tensor(t, g);
     prn__graph_segment(g, "norm");
     for (size_t i = 0; i < model->parameter_count; i++) {
         const prn__parameter *p = &model->parameters[i];
         int64_t elements[2], first = t->is_held ? 0 : p->offset;
         const int parts = prn__parameter_parts(model, p, elements);
         for (int k = 0; k < parts && (!t->is_held || p->offset == model->logit_scale_offset); first += elements[k++]) {
-            squared_norm(g, p->name, flat_tensor(g, p->name, slots[3], first, elements[k]), norms, 2 * i + (size_t)k);
+            const range whole = {first, first + elements[k], p == t->table && !t->is_held};
+            squared_norm(t, g, p->name, slots[3], &whole, flags, norms, 2 * i + (size_t)k);
         }
     }
 
     prn__graph_segment(g, "update");
     for (int part = 0; part < 2; part++) {
-        int64_t begin = part == 0 ? 0 : model->decay_elements, count = part == 0 ? model->decay_elements : model->flat_elements - model->decay_elements;
-        static const char *const parts[2][4] = {{"p.decay", "m.decay", "v.decay", "g.decay"}, {"p.plain", "m.plain", "v.plain", "g.plain"}};
-        int32_t inputs[PRN_OP_MAX_INPUTS] = {PRN_NO_TENSOR, PRN_NO_TENSOR, PRN_NO_TENSOR, PRN_NO_TENSOR, PRN_NO_TENSOR};
-        int32_t outputs[PRN_OP_MAX_OUTPUTS];
-        prn_op_attrs attrs;
+        int64_t begin = part == 0 ? 0 : model->decay_elements, end = part == 0 ? model->decay_elements : model->flat_elements;
+        range ranges[3];
         if (t->is_held) {
-            count = model->logit_scale_offset >= begin && model->logit_scale_offset < begin + count;
+            end = model->logit_scale_offset + (model->logit_scale_offset >= begin && model->logit_scale_offset < end);
             begin = model->logit_scale_offset;
         }
-        if (count == 0) {
-            continue;
+        const int count = end > begin ? ranges_of(t, begin, end, ranges) : 0;
+        for (int k = 0; k < count; k++) {
+            update_range(t, g, slots, hyper, &ranges[k], flags, part == 0 ? o->decay : 0);
         }
-        memset(&attrs, 0, sizeof attrs);
-        attrs.alpha = o->beta1;
-        attrs.beta = o->beta2;
-        attrs.epsilon = o->epsilon;
-        attrs.decay = part == 0 ? o->decay : 0;
-        for (int i = 0; i < 3; i++) {
-            outputs[i] = flat_tensor(g, parts[part][i], slots[i], begin, count);
-        }
-        inputs[0] = flat_tensor(g, parts[part][3], slots[3], t->is_held ? 0 : begin, count);
-        inputs[1] = hyper;
-        (void)prn__graph_op(g, PRN_OP_ADAMW, inputs, outputs, 7, &attrs, part == 0 ? "adamw_decay" : "adamw");
     }
     {
         int32_t inputs[PRN_OP_MAX_INPUTS] = {PRN_NO_TENSOR, PRN_NO_TENSOR, PRN_NO_TENSOR, PRN_NO_TENSOR, PRN_NO_TENSOR};
@@ -314,8 +368,14 @@ prn_status prn__clear_graph(const prn__trainer *t, prn__graph **result, prn_erro
     m = prn__graph_symbol(g, "M", t->config.batch);
     prn__graph_segment(g, "gradients");
     slot = prn__graph_slot(g, t->is_held ? "scale_gradient" : "gradients", PRN_REAL);
-    outputs[0] = flat_tensor(g, "gradients", slot, 0, t->is_held ? 1 : t->flat_elements);
-    (void)prn__graph_op(g, PRN_OP_FILL, inputs, outputs, 1, &attrs, "clear_gradients");
+    range ranges[3];
+    const int32_t flags = flags_tensor(t, g);
+    const int count = ranges_of(t, 0, t->is_held ? 1 : t->flat_elements, ranges);
+    for (int i = 0; i < count; i++) {
+        const int32_t rows[PRN_OP_MAX_INPUTS] = {ranges[i].is_table ? flags : PRN_NO_TENSOR, PRN_NO_TENSOR, PRN_NO_TENSOR, PRN_NO_TENSOR, PRN_NO_TENSOR};
+        outputs[0] = range_tensor(t, g, "gradients", slot, &ranges[i]);
+        (void)prn__graph_op(g, PRN_OP_FILL, rows, outputs, 1, &attrs, ranges[i].is_table ? "clear_table" : "clear_gradients");
+    }
     prn__graph_segment(g, "embeddings");
     for (int side = 0; side < 2; side++) {
         const char *name = side == 0 ? "image_gradients" : "text_gradients";

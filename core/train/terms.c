@@ -194,7 +194,10 @@ void prn__teacher_bind(prn__trainer *t, prn__compiled *loss, int side, int64_t f
 
 prn_status prn__penalty_run(prn__trainer *t, double *value, prn_error *error)
 {
-    prn_status status = prn__compiled_run(&t->penalty, "forward", error);
+    prn_status status = prn__rows_use_all(t, error);
+    if (status == PRN_OK) {
+        status = prn__compiled_run(&t->penalty, "forward", error);
+    }
     if (status == PRN_OK) {
         status = prn__compiled_run(&t->penalty, "backward", error);
     }
@@ -222,6 +225,9 @@ prn_status prn__trainer_batch_gradient(prn__trainer *t, const prn__batch *batch,
         status = backend->buffer_copy(t->device.instance, target->buffer, 0, t->gradients, 0, n, error);
         if (status == PRN_OK) {
             status = backend->buffer_copy(t->device.instance, t->gradients, 0, t->kept_gradients, 0, n, error);
+        }
+        if (status == PRN_OK) {
+            status = prn__rows_use_all(t, error);
         }
     }
     return status;

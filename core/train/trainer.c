@@ -123,7 +123,7 @@ prn_status prn__trainer_create(const prn__model *model, const prn__device *devic
     t->embed_dim = model->config.embed_dim;
     t->flat_elements = model->flat_elements;
     t->logit_scale_offset = model->logit_scale_offset;
-    if ((status = prn__programs_init(t, error)) != PRN_OK ||
+    if ((status = prn__rows_init(t, error)) != PRN_OK || (status = prn__programs_init(t, error)) != PRN_OK ||
         (status = prn__texts_init(&t->texts, model, &t->device, t->micro, t->block[1], &t->memory_bytes, error)) != PRN_OK ||
         (status = prn__buffers_init(t, error)) != PRN_OK || (status = constants_init(t, error)) != PRN_OK || (status = find_width(t, error)) != PRN_OK) {
         prn__trainer_destroy(t);
@@ -151,6 +151,7 @@ void prn__trainer_destroy(prn__trainer *t)
         prn__compiled_fini(programs[i]);
     }
     prn__texts_fini(&t->texts);
+    prn__rows_fini(t);
     for (size_t i = 0; i < sizeof buffers / sizeof buffers[0]; i++) {
         prn__buffer_destroy(&t->device, buffers[i]);
     }
@@ -281,8 +282,8 @@ static prn_status forward(prn__trainer *t, const prn__batch *batch, prn__compile
         return prn_error_set(error, PRN_INVALID, "the batch has %lld samples; this trainer takes 2 to %lld", (long long)n, (long long)t->config.batch);
     }
     prn__compiled_set(&t->clear, "M", n);
-    if ((status = prn__text_fit(t, batch, error)) != PRN_OK || (status = prn__compiled_run(&t->clear, "embeddings", error)) != PRN_OK ||
-        (status = prn__teacher_embed(t, batch, loss, error)) != PRN_OK) {
+    if ((status = prn__text_fit(t, batch, error)) != PRN_OK || (status = prn__rows_use(t, batch, error)) != PRN_OK ||
+        (status = prn__compiled_run(&t->clear, "embeddings", error)) != PRN_OK || (status = prn__teacher_embed(t, batch, loss, error)) != PRN_OK) {
         return status;
     }
     /* A batch that fits one micro-batch of a split trainer still takes turns on the one workspace, so it runs forward twice too. */
@@ -346,7 +347,11 @@ static prn_status loss_read(prn__trainer *t, int64_t tiles, double *loss, prn_er
 
 prn_status prn__gradients_clear(prn__trainer *t, prn_error *error)
 {
-    return prn__compiled_run(&t->clear, "gradients", error);
+    const prn_status status = prn__compiled_run(&t->clear, "gradients", error);
+    if (status == PRN_OK) {
+        prn__rows_cleared(t);
+    }
+    return status;
 }
 
 prn_status prn__gradients_add(prn__trainer *t, const prn__batch *batch, prn__compiled *loss, double *value, prn_error *error)
@@ -608,6 +613,7 @@ prn_status prn__trainer_set_state(prn__trainer *t, const float *weights, const f
                                     : t->device.backend->buffer_write(t->device.instance, buffers[i], 0, PRN_HOST_F32, sources[i], t->flat_elements, error);
     }
     t->has_moments |= m != NULL || v != NULL;
+    prn__rows_set_moments(t, m, v, sizeof *m);
     return set_updates(t, status, updates);
 }
 
@@ -642,5 +648,6 @@ prn_status prn__trainer_set_wide(prn__trainer *t, const double *weights, const d
         status = t->device.backend->buffer_write(t->device.instance, buffers[i], 0, PRN_HOST_F64, sources[i], t->flat_elements, error);
     }
     t->has_moments = 1;
+    prn__rows_set_moments(t, m, v, sizeof *m);
     return set_updates(t, status, updates);
 }

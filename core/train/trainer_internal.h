@@ -48,6 +48,10 @@ struct prn__trainer {
     prn_buffer *tile_losses;                           /* (2 * tile_count) */
     prn_buffer *hyper, *norms;                         /* norms: (2 parameter_count) squares, of each part of each parameter's gradient */
     prn_buffer *scale_gradient;                        /* (1) of logit_scale, where there is no `gradients` */
+    const prn__parameter *table;                       /* (row_count, width): the vocabulary's, of which a batch names few rows */
+    prn_buffer *rows;                                  /* (row_count) U8: prn_row_flags of the table's rows */
+    uint8_t *host_rows;                                /* (row_count): what `rows` will hold when it is written next */
+    int64_t row_count;
     prn_buffer *tower_workspace, *text_workspace, *small_workspace;
     int64_t tower_elements, text_elements, small_elements; /* of the workspaces */
     int64_t text_rows;    /* that the text programs are planned for: as many as some block so far had, and a little more */
@@ -99,6 +103,17 @@ int prn__updates_late(const prn__trainer *trainer);
 /* Plans the text programs again when a block of `batch` has more rows than all before. */
 prn_status prn__text_fit(prn__trainer *trainer, const prn__batch *batch, prn_error *error);
 prn_status prn__tower_init(prn__trainer *trainer, int is_text, int training, prn__compiled *tower, prn_error *error);
+
+/* ---- rows.c ---- */
+prn_status prn__rows_init(prn__trainer *trainer, prn_error *error);
+void prn__rows_fini(prn__trainer *trainer);
+/* From here on the table's gradient may be other than zero: in the rows of a batch's tokens, or in all. */
+prn_status prn__rows_use(prn__trainer *trainer, const prn__batch *batch, prn_error *error);
+prn_status prn__rows_use_all(prn__trainer *trainer, prn_error *error);
+/* It is zero again. */
+void prn__rows_cleared(prn__trainer *trainer);
+/* m and v have been set: flat vectors of elements of so many bytes, NULL for zeros. */
+void prn__rows_set_moments(prn__trainer *trainer, const void *m, const void *v, size_t element_bytes);
 
 /* ---- trainer.c ---- */
 /* Writes items [first, ..) of one side to the device, a micro-batch of them, and readies the blocks of `tower` for them; `embeddings`: (batch,E). */

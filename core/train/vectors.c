@@ -39,6 +39,9 @@ static prn_status run(prn__trainer *t, const char *segment, prn_vector *y, const
 {
     const double factors[2] = {alpha, beta};
     prn_status status = make_program(t, error);
+    if (status == PRN_OK && y == &t->gradient_vector) {
+        status = prn__rows_use_all(t, error);
+    }
     if (status == PRN_OK) {
         status = t->device.backend->buffer_write(t->device.instance, t->vector_scalars, 0, PRN_HOST_F64, factors, 2, error);
     }
@@ -129,6 +132,9 @@ static prn_status vector_write(void *self, prn_vector *vector, const float *sour
 {
     prn__trainer *t = self;
     prn_status status = t->device.backend->buffer_write(t->device.instance, vector->buffer, 0, PRN_HOST_F32, source, t->flat_elements, error);
+    if (status == PRN_OK && vector == &t->gradient_vector) {
+        status = prn__rows_use_all(t, error);
+    }
     return status == PRN_OK ? clear_gaps(t, vector, error) : status;
 }
 

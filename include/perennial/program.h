@@ -86,8 +86,8 @@ typedef struct prn_tensor {
  *  MULTIPLY       a (..), b (..) -> y (..)                                        b may be rank 0 (a scalar)
  *  EXP            x (..) -> y (..)
  *  SUM            x (..) -> y ()
- *  DOT            a (..), b (..) -> y ()                                          a sum of products
- *  FILL           -> y (..)                                                       y = alpha
+ *  DOT            a (..), b (..), [rows u8 (R)] -> y ()                           a sum of products; with `rows`, a and b are (R,C)
+ *  FILL           [rows u8 (R)] -> y (..)                                         y = alpha; with `rows`, y is (R,C)
  *  CLAMP          x (..) -> y (..)                                                to [alpha, beta]; in place allowed
  *  READ_ATTENTION q (B,C), kv (M,2C), [offsets i32 (B+1)], [rows i32 (B)] -> y (B,C)   attrs as ATTENTION's; kv: keys, then values
  *                                                                   one query an item: y[b] = softmax(q[b] k^T / sqrt(D)) v over row group b, with `causal` over its rows
@@ -110,8 +110,12 @@ typedef struct prn_tensor {
  *  READ_ATTENTION_GRAD dy (B,C), q (B,C), kv (M,2C), [offsets], [rows] -> [dq (B,C)] +=, [dkv (M,2C)] +=   rows not seen receive zero (or stay, when accumulating)
  *
  * optimizer
- *  ADAMW          g (n), hyper (8) -> p (n), m (n), v (n)      in place; hyper = {lr, 1/(1-beta1^t), 1/(1-beta2^t), gradient scale, 0,0,0,0};
+ *  ADAMW          g (n), hyper (8), [rows u8 (R)] -> p (n), m (n), v (n)      in place; hyper = {lr, 1/(1-beta1^t), 1/(1-beta2^t), gradient scale, 0,0,0,0};
  *                 attrs alpha = beta1, beta = beta2, epsilon, decay:  p *= 1 - lr*decay; m,v as Adam on g*scale; p -= lr * (m c1) / (sqrt(v c2) + eps)
+ *
+ * `rows` (prn_row_flags) says of each row of a matrix (R,C) what need not be read or written, because it is known: without PRN_ROW_GRADIENT a row of g (ADAMW), of
+ * a (DOT) is zero, and one of y (FILL) is alpha already; without PRN_ROW_MOMENTS rows of m and v (ADAMW) are zero. Whoever binds `rows` makes that
+ * true, and results are those without it: a backend may leave `rows` alone. For a large table of which a batch names few rows.
  */
 #define PRN_OP_LIST(X)                                                       \
     X(PATCHES, 1, "patches", 1, 1)                                           \
@@ -130,8 +134,8 @@ typedef struct prn_tensor {
     X(MULTIPLY, 14, "multiply", 2, 1)                                        \
     X(EXP, 15, "exp", 1, 1)                                                  \
     X(SUM, 16, "sum", 1, 1)                                                  \
-    X(DOT, 17, "dot", 2, 1)                                                  \
-    X(FILL, 18, "fill", 0, 1)                                                \
+    X(DOT, 17, "dot", 3, 1)                                                  \
+    X(FILL, 18, "fill", 1, 1)                                                \
     X(CLAMP, 19, "clamp", 1, 1)                                              \
     X(READ_ATTENTION, 20, "read_attention", 4, 1)                            \
     X(LINEAR_GRAD_X, 32, "linear_grad_x", 2, 1)                              \
@@ -148,7 +152,7 @@ typedef struct prn_tensor {
     X(SOFT_CROSS_ENTROPY_GRAD, 43, "soft_cross_entropy_grad", 5, 1)          \
     X(BROADCAST, 44, "broadcast", 1, 1)                                      \
     X(READ_ATTENTION_GRAD, 45, "read_attention_grad", 5, 2)                  \
-    X(ADAMW, 64, "adamw", 2, 3)
+    X(ADAMW, 64, "adamw", 3, 3)
 
 typedef enum prn_op_kind {
     PRN_OP_NONE = 0,
@@ -159,6 +163,8 @@ typedef enum prn_op_kind {
 
 /* GELU is the exact form x Phi(x); QuickGELU is x sigmoid(1.702 x). */
 typedef enum prn_activation { PRN_ACT_NONE = 0, PRN_ACT_GELU = 1, PRN_ACT_QUICK_GELU = 2 } prn_activation;
+
+typedef enum prn_row_flags { PRN_ROW_GRADIENT = 1, PRN_ROW_MOMENTS = 2 } prn_row_flags;
 
 #define PRN_OP_MAX_INPUTS 5
 #define PRN_OP_MAX_OUTPUTS 3

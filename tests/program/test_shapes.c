@@ -132,7 +132,9 @@ static const call good[] = {
     {PRN_OP_EXP, {0}, {"r"}, {"r"}, 0, 0},
     {PRN_OP_SUM, {0}, {"r N 3"}, {"r"}, 0, 0},
     {PRN_OP_DOT, {0}, {"r N 3", "r N 3"}, {"r"}, 0, 0},
+    {PRN_OP_DOT, {0}, {"r 10 3", "r 10 3", "u 10"}, {"r"}, 0, 0},
     {PRN_OP_FILL, {.alpha = 1}, {NULL}, {"=r N 3"}, 0, 0},
+    {PRN_OP_FILL, {.alpha = 1}, {"u 10"}, {"=r 10 3"}, 0, 0},
     {PRN_OP_CLAMP, {.alpha = 0, .beta = 1}, {"r"}, {"=r"}, 0, 0},
     {PRN_OP_LINEAR_GRAD_X, {0}, {"r N 5", "r 5 6"}, {"r N 6"}, 0, 0},
     {PRN_OP_LINEAR_GRAD_X, {.transpose_w = 1}, {"r N 5", "r 6 5"}, {"r N 6"}, 0, 0},
@@ -155,6 +157,7 @@ static const call good[] = {
     {PRN_OP_BROADCAST, {.alpha = 1}, {"r"}, {"=r N 6"}, 0, 0},
     {PRN_OP_ADAMW, {0}, {"r 100", "r 8"}, {"=r 100", "=r 100", "=r 100"}, 0, 0},
     {PRN_OP_ADAMW, {0}, {"r 10 10", "r 8"}, {"=r 10 10", "=r 10 10", "=r 10 10"}, 0, 0},
+    {PRN_OP_ADAMW, {0}, {"r 10 4", "r 8", "u 10"}, {"=r 10 4", "=r 10 4", "=r 10 4"}, 0, 0},
 };
 
 static const call bad[] = {
@@ -228,7 +231,10 @@ static const call bad[] = {
     {PRN_OP_SUM, {0}, {NULL}, {"x"}, "input 0", "missing"},
     {PRN_OP_DOT, {0}, {"r N 3", "r N 4"}, {"x"}, "'in1' (N, 4)", "one shape"},
     {PRN_OP_DOT, {0}, {"r N 3"}, {"x"}, "input 1", "missing"},
+    {PRN_OP_DOT, {0}, {"r 10 3", "r 10 3", "u 9"}, {"x"}, "'in2' (9)", "rows must be (R)"},
+    {PRN_OP_DOT, {0}, {"r 10", "r 10", "u 10"}, {"x"}, "'in0' (10)", "rank"},
     {PRN_OP_FILL, {0}, {NULL}, {"x"}, "output 0", "give a tensor"},
+    {PRN_OP_FILL, {0}, {"i 10"}, {"=r 10 3"}, "'in0' (10)", "u8"},
     {PRN_OP_FILL, {0}, {NULL}, {"=i N"}, "'out0'", "integers"},
     {PRN_OP_CLAMP, {0}, {"r N"}, {"=r M"}, "'out0' is (M)", "result is (N)"},
     {PRN_OP_LINEAR_GRAD_X, {0}, {"r N 6", "r 5 6"}, {"x"}, "'in1' (5, 6)", "weights"},
@@ -271,6 +277,7 @@ static const call bad[] = {
     {PRN_OP_BROADCAST, {0}, {"r 2"}, {"=r N"}, "'in0' (2)", "rank 0"},
     {PRN_OP_BROADCAST, {0}, {"r"}, {"x"}, "output 0", "give a tensor"},
     {PRN_OP_ADAMW, {0}, {"r 100", "r 7"}, {"=r 100", "=r 100", "=r 100"}, "'in1' (7)", "(8)"},
+    {PRN_OP_ADAMW, {0}, {"r 10 4", "r 8", "u 4"}, {"=r 10 4", "=r 10 4", "=r 10 4"}, "'in2' (4)", "rows must be (R)"},
     {PRN_OP_ADAMW, {0}, {"r 10 10", "r 8"}, {"=r 10 10", "=r 100", "=r 10 10"}, "'out1' is (100)", "result is (10, 10)"},
     {PRN_OP_ADAMW, {0}, {"r 100", "r 8"}, {"=r 100", "=r 99", "=r 100"}, "'out1' is (99)", "result is (100)"},
     {(prn_op_kind)63, {0}, {"r"}, {"x"}, "63", "does not exist"},

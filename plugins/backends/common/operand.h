@@ -79,8 +79,8 @@ static inline int operation_rule_of(uint32_t kind, operation_rule *rule)
         {PRN_OP_MULTIPLY, {0x03, 0x1, 0, 0}},
         {PRN_OP_EXP, {0x01, 0x1, 0, 0}},
         {PRN_OP_SUM, {0x01, 0x1, 0, 0}},
-        {PRN_OP_DOT, {0x03, 0x1, 0, 0}},
-        {PRN_OP_FILL, {0x00, 0x1, 0, 0}},
+        {PRN_OP_DOT, {0x03, 0x1, 0, 0x04}},
+        {PRN_OP_FILL, {0x00, 0x1, 0, 0x01}},
         {PRN_OP_CLAMP, {0x01, 0x1, 0, 0}},
         {PRN_OP_READ_ATTENTION, {0x03, 0x1, 0x0c, 0}},
         {PRN_OP_LINEAR_GRAD_X, {0x03, 0x1, 0, 0}},
@@ -97,7 +97,7 @@ static inline int operation_rule_of(uint32_t kind, operation_rule *rule)
         {PRN_OP_SOFT_CROSS_ENTROPY_GRAD, {0x1f, 0x1, 0, 0}},
         {PRN_OP_BROADCAST, {0x01, 0x1, 0, 0}},
         {PRN_OP_READ_ATTENTION_GRAD, {0x07, 0, 0x18, 0}},
-        {PRN_OP_ADAMW, {0x03, 0x7, 0, 0}},
+        {PRN_OP_ADAMW, {0x03, 0x7, 0, 0x04}},
     };
     for (size_t i = 0; i < sizeof rules / sizeof rules[0]; i++) {
         if (rules[i].kind == kind) {
@@ -322,6 +322,12 @@ static inline int operand_has(const operand *o, int64_t elements)
     return o->data == NULL || o->elements == elements;
 }
 
+/* `rows`, when given, has a flag for each row of the matrix. */
+static inline int row_flags_fit(const operand *rows, const operand *matrix)
+{
+    return rows->data == NULL || (matrix->rank >= 2 && rows->elements == matrix->rows);
+}
+
 /* Checks the shapes of one operation against each other and fills the letters. */
 static inline prn_status operation_shape(const prn_program *program, uint32_t index, operation *v, prn_error *error)
 {
@@ -526,10 +532,11 @@ static inline prn_status operation_shape(const prn_program *program, uint32_t in
         break;
     case PRN_OP_DOT:
         v->m = in[0].elements;
-        ok = in[1].elements == v->m && out[0].elements == 1;
+        ok = in[1].elements == v->m && out[0].elements == 1 && row_flags_fit(&in[2], &in[0]);
         break;
     case PRN_OP_FILL:
         v->m = out[0].elements;
+        ok = row_flags_fit(&in[0], &out[0]);
         break;
     case PRN_OP_BROADCAST:
         v->m = out[0].elements;
@@ -537,7 +544,8 @@ static inline prn_status operation_shape(const prn_program *program, uint32_t in
         break;
     case PRN_OP_ADAMW:
         v->m = in[0].elements;
-        ok = in[1].elements >= 4 && operand_has(&out[0], v->m) && operand_has(&out[1], v->m) && operand_has(&out[2], v->m);
+        ok = in[1].elements >= 4 && operand_has(&out[0], v->m) && operand_has(&out[1], v->m) && operand_has(&out[2], v->m) &&
+             row_flags_fit(&in[2], &in[0]);
         break;
     default:
         ok = 0;

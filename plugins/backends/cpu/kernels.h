@@ -8,8 +8,7 @@
 #ifndef PRN_CPU_KERNELS_H
 #define PRN_CPU_KERNELS_H
 
-#include <stddef.h>
-#include <stdint.h>
+#include <perennial/program.h>
 
 /* Longer rows of attention are taken in blocks of this many keys. */
 enum { ATTENTION_KEYS_WHOLE = 640, ATTENTION_KEYS_BLOCK = 512, ATTENTION_QUERIES = 64, ATTENTION_QUERIES_CAUSAL = 16, KERNEL_MAX_WIDTH = 16 };
@@ -105,6 +104,10 @@ typedef struct kernels {
     void (*divergence)(float *kl, const float *x, const float *lse, const float *t, const float *target_lse, int64_t rows, int64_t n, float inverse_tau);
     double (*sum)(const float *a, int64_t n);
     double (*dot)(const float *a, const float *b, int64_t n);
+    /* The same of elements [first, first + n) of matrices, without the rows that have no PRN_ROW_GRADIENT, which are zero in `a`: the same bits. All three
+     * numbers are multiples of the width. */
+    double (*dot_rows)(const float *a, const float *b, const uint8_t *rows, int64_t first, int64_t n, int64_t columns);
+    /* g NULL: it is zero; m and v NULL: so are they, and stay it. */
     void (*adamw)(float *p, float *m, float *v, const float *g, int64_t n, const adamw_job *job);
     /* out[c] (+)= sum over rows of x[r*ld + c] */
     void (*column_sums)(float *out, const float *x, int64_t rows, int64_t columns, int64_t ld, int accumulate);

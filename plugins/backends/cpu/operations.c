@@ -584,6 +584,38 @@ static void element_task(void *context, int64_t index, uint32_t worker)
     }
 }
 
+/* Elements [i, end) of a matrix: how many of them lie in rows with the flags of the first one's. */
+static int64_t run_of(const uint8_t *rows, int64_t columns, int64_t i, int64_t end)
+{
+    const uint8_t *flags = rows + i / columns;
+    const int64_t first = *flags;
+    int64_t stop = (i / columns + 1) * columns;
+    while (stop < end && *++flags == first) {
+        stop += columns;
+    }
+    return least(stop, end) - i;
+}
+
+/* FILL and ADAMW of a matrix whose rows have flags: what is known to be zero is not touched. */
+static void flagged_task(void *context, int64_t index, uint32_t worker)
+{
+    const share *s = context;
+    const operation *v = s->v;
+    const int is_update = v->op->kind == PRN_OP_ADAMW;
+    const uint8_t *rows = v->in[is_update ? 2 : 0].data;
+    const int64_t columns = v->out[0].columns, end = first_of(s, index) + count_of(s, index);
+    (void)worker;
+    for (int64_t i = first_of(s, index), n; i < end; i += n) {
+        const int flags = rows[i / columns], has_gradient = flags & PRN_ROW_GRADIENT, has_moments = has_gradient || flags & PRN_ROW_MOMENTS;
+        n = run_of(rows, columns, i, end);
+        if (is_update) {
+            s->k->adamw(out(v, 0) + i, has_moments ? out(v, 1) + i : NULL, has_moments ? out(v, 2) + i : NULL, has_gradient ? in(v, 0) + i : NULL, n, s->more);
+        } else if (has_gradient) {
+            s->k->fill(out(v, 0) + i, (float)v->op->attrs.alpha, n, 0);
+        }
+    }
+}
+
 static void element_wise(share *s)
 {
     const operation *v = s->v;
@@ -600,11 +632,14 @@ static void element_wise(share *s)
                            .shrink = (float)((double)hyper[0] * at->decay)};
         s->more = &adam;
     }
-    spread_elements(s, v->m, element_task);
+    const int is_flagged = (v->op->kind == PRN_OP_ADAMW && v->in[2].data != NULL) || (v->op->kind == PRN_OP_FILL && v->in[0].data != NULL);
+    spread_elements(s, v->m, is_flagged ? flagged_task : element_task);
 }
 
 typedef struct sum_job {
     const float *a, *b;
+    const uint8_t *rows; /* of `a`, that may be other than zero; NULL: all may */
+    int64_t columns;
 } sum_job;
 
 static void sum_task(void *context, int64_t index, uint32_t worker)
@@ -613,15 +648,18 @@ static void sum_task(void *context, int64_t index, uint32_t worker)
     const sum_job *job = s->more;
     const int64_t i = first_of(s, index), n = count_of(s, index);
     (void)worker;
-    s->lane->partials[index] = job->b != NULL ? s->k->dot(job->a + i, job->b + i, n) : s->k->sum(job->a + i, n);
+    if (job->rows != NULL) {
+        s->lane->partials[index] = s->k->dot_rows(job->a, job->b, job->rows, i, n, job->columns);
+    } else {
+        s->lane->partials[index] = job->b != NULL ? s->k->dot(job->a + i, job->b + i, n) : s->k->sum(job->a + i, n);
+    }
 }
 
 /* In fp64, over pieces of fixed length, added in their order. */
-static double whole_sum(share *s, const float *a, const float *b, int64_t n)
+static double sum_all(share *s, const sum_job *job, int64_t n)
 {
-    const sum_job job = {a, b};
     double total = 0;
-    s->more = &job;
+    s->more = job;
     s->total = n;
     s->step = SUM_ELEMENTS;
     spread(s, sum_task);
@@ -629,6 +667,21 @@ static double whole_sum(share *s, const float *a, const float *b, int64_t n)
         total += s->lane->partials[i];
     }
     return total;
+}
+
+static double whole_sum(share *s, const float *a, const float *b, int64_t n)
+{
+    return sum_all(s, &(sum_job){.a = a, .b = b}, n);
+}
+
+static void dot(share *s)
+{
+    const operation *v = s->v;
+    sum_job job = {.a = in(v, 0), .b = in(v, 1), .rows = v->in[2].data, .columns = v->in[0].columns};
+    if (job.columns % s->k->width != 0) { /* rows begin in the midst of a vector: leaving some out would change the order of the sum */
+        job.rows = NULL;
+    }
+    out(v, 0)[0] = (float)sum_all(s, &job, v->m);
 }
 
 /* ---- planning, and the one switch ---- */
@@ -703,7 +756,7 @@ void operation_run(prn_backend_instance *instance, const prn_executable *executa
     case PRN_OP_SOFT_CROSS_ENTROPY: spread_rows(&s, v->m, v->n, soft_cross_entropy_task); break;
     case PRN_OP_READ_ATTENTION: read_attention(&s); break;
     case PRN_OP_SUM: out(v, 0)[0] = (float)whole_sum(&s, in(v, 0), NULL, v->m); break;
-    case PRN_OP_DOT: out(v, 0)[0] = (float)whole_sum(&s, in(v, 0), in(v, 1), v->m); break;
+    case PRN_OP_DOT: dot(&s); break;
     case PRN_OP_LINEAR_GRAD_X: linear_grad_x(&s); break;
     case PRN_OP_LINEAR_GRAD_W: linear_grad_w(&s); break;
     case PRN_OP_LAYER_NORM_GRAD: layer_norm_grad(&s); break;

@@ -475,6 +475,7 @@ static prn_status element_wise(const work *w)
         a.accumulate = at->accumulate;
         break;
     case PRN_OP_ACTIVATION_GRAD: a.accumulate = at->accumulate; break;
+    case PRN_OP_FILL: a.a = (values){0}; break; /* flags of rows */
     default: break;
     }
     return elements_launch(w->d, &a, w->error);
