@@ -62,6 +62,10 @@ static void alone_drop(const prn_host *host, prn_executable *executable)
     }
     host->release(host->self, executable->alone);
     host->release(host->self, (void *)executable->turns);
+    host->release(host->self, executable->weights);
+    host->release(host->self, (void *)executable->weights_of);
+    executable->weights = NULL;
+    executable->weights_of = NULL;
     executable->alone = NULL;
     executable->turns = NULL;
 }
@@ -74,19 +78,20 @@ void executable_destroy(prn_backend_instance *instance, prn_executable *executab
         lane_fini(host, &executable->together);
         host->release(host->self, executable->views);
         host->release(host->self, executable->worker_scratch);
+        host->release(host->self, executable->packed);
         host->release(host->self, executable);
     }
 }
 
 /* Shapes that only fit at other values are judged when executed; here only sizes count. */
-static scratch_need need_of(const prn_program *program, const int64_t *maxima)
+static scratch_need need_of(const prn_backend_instance *instance, const prn_program *program, const int64_t *maxima)
 {
-    scratch_need need = {0, 0, 0};
+    scratch_need need = {0, 0, 0, 0};
     for (uint32_t i = 0; i < program->op_count; i++) {
         operation view;
         if (operation_view(program, i, maxima, NULL, sizeof(float), &view, NULL) == PRN_OK) {
             (void)operation_shape(program, i, &view, NULL);
-            operation_scratch(&view, &need);
+            operation_scratch(instance, &view, &need);
         }
     }
     need.worker_floats = (need.worker_floats + 15) / 16 * 16;
@@ -114,13 +119,17 @@ prn_status executable_compile(prn_backend_instance *instance, const prn_program 
     }
     memset(made, 0, sizeof *made);
     made->program = program;
-    made->need = need_of(program, maxima);
+    made->need = need_of(instance, program, maxima);
     host->release(host->self, maxima);
     int enough = lane_init(host, &made->together, -1, &made->need) &&
                  !__builtin_mul_overflow(made->need.worker_floats, (int64_t)host->thread_count(host->self), &all_floats);
     if (enough) {
         enough = reserve(host, all_floats, sizeof(float), "cpu scratch", &memory);
         made->worker_scratch = memory;
+    }
+    if (enough) {
+        enough = reserve(host, made->need.packed, sizeof(float), "cpu scratch", &memory);
+        made->packed = memory;
     }
     if (enough) {
         enough = reserve(host, program->op_count, sizeof *made->views, "cpu executable", &memory);
@@ -185,8 +194,7 @@ typedef struct side_by_side {
     _Atomic int64_t refused; /* the first binding that is no good */
 } side_by_side;
 
-/* 1 when all executions bind the slot to the same place. */
-static int is_common(const prn_binding *bindings, uint32_t count, int32_t slot)
+int bindings_share(const prn_binding *bindings, uint32_t count, int32_t slot)
 {
     const int64_t offset = bindings[0].buffer_offsets != NULL ? bindings[0].buffer_offsets[slot] : 0;
     for (uint32_t i = 1; i < count; i++) {
@@ -230,7 +238,7 @@ static prn_status turns_init(const side_by_side *x, uint32_t count, prn_error *e
         uint32_t turn = UINT32_MAX;
         for (int k = 0; k < PRN_OP_MAX_OUTPUTS; k++) {
             const int32_t slot = op->output[k] != PRN_NO_TENSOR ? program->tensors[op->output[k]].slot : 0;
-            if (op->output[k] == PRN_NO_TENSOR || !is_common(x->bindings, count, slot)) {
+            if (op->output[k] == PRN_NO_TENSOR || !bindings_share(x->bindings, count, slot)) {
                 continue;
             }
             if (!is_added(op, k) || is_read(program, x->first, x->end, slot)) {
@@ -299,12 +307,16 @@ static prn_status alone_init(prn_backend_instance *instance, prn_executable *exe
 {
     const prn_host *host = instance->host;
     const uint32_t threads = host->thread_count(host->self);
-    void *lanes = NULL, *turns = NULL;
+    void *lanes = NULL, *turns = NULL, *weights = NULL, *weights_of = NULL;
     if (executable->alone != NULL) {
         return PRN_OK;
     }
     int enough = reserve(host, threads, sizeof *executable->alone, "cpu executable", &lanes) &&
-                 reserve(host, (int64_t)executable->program->op_count + 1, sizeof *executable->turns, "cpu executable", &turns);
+                 reserve(host, (int64_t)executable->program->op_count + 1, sizeof *executable->turns, "cpu executable", &turns) &&
+                 reserve(host, weights_floats(instance, executable->program), sizeof(float), "weights in bf16", &weights) &&
+                 reserve(host, (int64_t)executable->program->op_count + 1, sizeof *executable->weights_of, "cpu executable", &weights_of);
+    executable->weights = weights;
+    executable->weights_of = weights_of;
     executable->alone = lanes;
     executable->turns = turns;
     for (uint32_t i = 0; lanes != NULL && i < threads; i++) {
@@ -358,7 +370,7 @@ prn_status execute_each(prn_backend_instance *instance, prn_executable *executab
     for (uint32_t i = x.first; i < x.end && refused < count && status == PRN_OK; i++) {
         status = ready(program, i, &bindings[refused], &executable->views[i], error);
     }
-    if (status == PRN_OK) {
+    if (status == PRN_OK && (status = weights_pack(instance, executable, segment, bindings, count, error)) == PRN_OK) {
         host->parallel_for(host->self, count, run_task, &x);
         times_collect(instance, executable, count);
     }

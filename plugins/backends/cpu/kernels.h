@@ -48,6 +48,7 @@ typedef struct product_job {
     const float *a, *b;
     float *c;
     float *scratch;  /* PRODUCT_SCRATCH */
+    const void *packed; /* b, from its first column on, as `half.pack` leaves it: `b` is not read; or NULL */
     int64_t m, n, k; /* k > 0 */
     int64_t a_row, a_inner, b_inner, b_column, ldc;
     int add;
@@ -71,6 +72,10 @@ typedef struct adamw_job {
 /* Matrix products of operands that are rounded to bf16, and attention by such products. */
 typedef struct half_kernels {
     void (*product)(const product_job *job);
+    int panel; /* columns of one */
+    /* Of b (k, n) the panels [first, first + count), each where it belongs among all of them, which take half_packed_floats. Of the job, b, its strides, n
+     * and k count. */
+    void (*pack)(void *packed, float *scratch, const product_job *job, int64_t first, int64_t count);
     void (*attention)(const attention_job *job);
     void (*attention_grad)(const attention_job *job);
 } half_kernels;
@@ -114,6 +119,12 @@ typedef struct kernels {
     void (*product)(const product_job *job);
     half_kernels half;
 } kernels;
+
+/* For whatever width of panels. */
+static inline int64_t half_packed_floats(int64_t n, int64_t k)
+{
+    return (n + 63) / 64 * 64 * ((k + 1) / 2);
+}
 
 /* Floats of scratch that one attention job needs, for rows up to `rows` long. */
 static inline int64_t attention_scratch_floats(int64_t rows, int64_t width)

@@ -83,8 +83,8 @@ static grid grid_of(const matmul *j, const kernels *table)
         grid g = {0, 0, step_of(m, down, down_align), step_of(n, across, across_align)};
         g.down = (m + g.m_step - 1) / g.m_step;
         g.across = (n + g.n_step - 1) / g.n_step;
-        /* what is read or packed again: a once for every piece across, b once for every piece down; and a share for pieces that do not come out even */
-        const double packed = j->is_half ? 1 + OWN_PACKING * ((double)g.down / (double)m + (double)g.across / (double)n)
+        /* what is read or packed again: a once for every piece across, b once for every piece down (not in bf16, where all of it is packed before); and a share for pieces that do not come out even */
+        const double packed = j->is_half ? 1 + OWN_PACKING * (double)g.across / (double)n
                               : own && !j->transpose_a ? 1 + OWN_PACKING * (double)g.down / (double)m
                                                        : (double)g.across * (double)m + (double)g.down * (double)n;
         const double uneven = (double)(g.down * g.m_step) / (double)m * ((double)(g.across * g.n_step) / (double)n);
@@ -103,6 +103,7 @@ typedef struct matmul_context {
     void (*product)(const product_job *job);
     const prn_executable *executable;
     const lane *lane;
+    const float *packed; /* b; NULL: each piece packs its own */
     grid pieces;
     int own;
     int64_t products; /* tasks from here on are column sums */
@@ -160,6 +161,7 @@ static void task(void *context, int64_t index, uint32_t worker)
         job.add = j->beta != 0;
         job.finish = j->has_epilogue ? finish : NULL;
         job.context = &here;
+        job.packed = x->packed != NULL ? x->packed + here.n0 * ((j->k + 1) / 2) : NULL;
         x->product(&job);
         return;
     }
@@ -174,6 +176,36 @@ static void task(void *context, int64_t index, uint32_t worker)
     if (j->has_epilogue) {
         finish(&here, 0, 0, m, n);
     }
+}
+
+/* ---- right sides in bf16, packed once ---- */
+
+static product_job whole_side(const matmul *j)
+{
+    return (product_job){.b = j->b, .b_inner = j->transpose_b ? 1 : j->ldb, .b_column = j->transpose_b ? j->ldb : 1, .n = j->n, .k = j->k};
+}
+
+int64_t matmul_panels(const prn_backend_instance *instance, const matmul *job)
+{
+    return (job->n + instance->half->panel - 1) / instance->half->panel;
+}
+
+void matmul_pack(const prn_backend_instance *instance, const matmul *job, float *packed, float *scratch, int64_t index)
+{
+    const product_job side = whole_side(job);
+    instance->half->pack(packed, scratch, &side, index, 1);
+}
+
+typedef struct pack_context {
+    const prn_backend_instance *instance;
+    const prn_executable *executable;
+    const matmul *job;
+} pack_context;
+
+static void pack_task(void *context, int64_t index, uint32_t worker)
+{
+    const pack_context *x = context;
+    matmul_pack(x->instance, x->job, x->executable->packed, x->executable->worker_scratch + (int64_t)worker * x->executable->need.worker_floats, index);
 }
 
 /* ---- long sums into small results: gradients by weights of narrow layers ---- */
@@ -259,6 +291,12 @@ void matmul_run(prn_backend_instance *instance, const prn_executable *executable
         }
         x.pieces = grid_of(job, instance->k);
         x.products = x.pieces.down * x.pieces.across;
+        x.packed = job->packed;
+        if (job->is_half && x.own && l->worker < 0) {
+            pack_context pack = {instance, executable, job};
+            x.packed = executable->packed;
+            lane_run(instance, l, matmul_panels(instance, job), pack_task, &pack);
+        }
     }
     if (job->sums != NULL && job->sums_columns > 0) {
         const int64_t rows = job->sums_rows > 0 ? job->sums_rows : 1;

@@ -414,29 +414,39 @@ static void read_attention(share *s)
 
 /* ---- matrix products ---- */
 
-static void linear(share *s)
+matmul operation_product(const prn_backend_instance *instance, const operation *v)
 {
-    const operation *v = s->v;
-    const int32_t act = v->op->attrs.activation;
-    matmul job = {
-        .is_half = s->instance->half != NULL,
-        .a = in(v, 0), .lda = most(1, v->k), .b = in(v, 1), .transpose_b = !v->op->attrs.transpose_w, .m = v->m, .n = v->n, .k = v->k, .alpha = 1,
-        .c = out(v, 1) != NULL ? out(v, 1) : out(v, 0), .y = out(v, 0), .pre = out(v, 1), .bias = in(v, 2), .residual = in(v, 3), .activation = act,
-    };
-    job.ldb = most(1, job.transpose_b ? v->k : v->n);
-    job.has_epilogue = job.pre != NULL || job.bias != NULL || job.residual != NULL || act != PRN_ACT_NONE;
-    matmul_run(s->instance, s->executable, s->lane, &job);
+    const prn_op_attrs *at = &v->op->attrs;
+    matmul job = {.is_half = instance->half != NULL, .a = in(v, 0), .b = in(v, 1), .m = v->m, .alpha = 1};
+    if (v->op->kind == PRN_OP_LINEAR_GRAD_X) {
+        job.n = v->k;
+        job.k = v->n;
+        job.transpose_b = at->transpose_w;
+        job.beta = at->accumulate ? 1.0f : 0.0f;
+        job.c = out(v, 0);
+    } else {
+        job.n = v->n;
+        job.k = v->k;
+        job.transpose_b = !at->transpose_w;
+        job.c = out(v, 1) != NULL ? out(v, 1) : out(v, 0);
+        job.y = out(v, 0);
+        job.pre = out(v, 1);
+        job.bias = in(v, 2);
+        job.residual = in(v, 3);
+        job.activation = at->activation;
+        job.has_epilogue = job.pre != NULL || job.bias != NULL || job.residual != NULL || at->activation != PRN_ACT_NONE;
+    }
+    job.lda = most(1, job.k);
+    job.ldb = most(1, job.transpose_b ? job.k : job.n);
+    return job;
 }
 
-static void linear_grad_x(share *s)
+static void linear(share *s)
 {
-    const operation *v = s->v;
-    const int transposed = v->op->attrs.transpose_w;
-    matmul job = {
-        .is_half = s->instance->half != NULL,
-        .a = in(v, 0), .lda = most(1, v->n), .b = in(v, 1), .transpose_b = transposed, .ldb = most(1, transposed ? v->n : v->k), .m = v->m, .n = v->k,
-        .k = v->n, .alpha = 1, .beta = v->op->attrs.accumulate ? 1.0f : 0.0f, .c = out(v, 0),
-    };
+    matmul job = operation_product(s->instance, s->v);
+    if (s->lane->worker >= 0) {
+        job.packed = s->executable->weights_of[s->v->op - s->executable->program->ops];
+    }
     matmul_run(s->instance, s->executable, s->lane, &job);
 }
 
@@ -686,8 +696,23 @@ static void dot(share *s)
 
 /* ---- planning, and the one switch ---- */
 
-void operation_scratch(const operation *v, scratch_need *need)
+/* Of the right side of a product in bf16. */
+static int64_t packed_floats(const operation *v)
 {
+    const int transposed = v->op->attrs.transpose_w;
+    switch (v->op->kind) {
+    case PRN_OP_LINEAR: return half_packed_floats(v->n, v->k);
+    case PRN_OP_LINEAR_GRAD_X: return half_packed_floats(v->k, v->n);
+    case PRN_OP_LINEAR_GRAD_W: return half_packed_floats(transposed ? v->n : v->k, v->m);
+    default: return 0;
+    }
+}
+
+void operation_scratch(const prn_backend_instance *instance, const operation *v, scratch_need *need)
+{
+    if (instance->half != NULL) {
+        need->packed = most(need->packed, packed_floats(v));
+    }
     switch (v->op->kind) {
     case PRN_OP_ATTENTION:
     case PRN_OP_ATTENTION_GRAD:
@@ -757,7 +782,7 @@ void operation_run(prn_backend_instance *instance, const prn_executable *executa
     case PRN_OP_READ_ATTENTION: read_attention(&s); break;
     case PRN_OP_SUM: out(v, 0)[0] = (float)whole_sum(&s, in(v, 0), NULL, v->m); break;
     case PRN_OP_DOT: dot(&s); break;
-    case PRN_OP_LINEAR_GRAD_X: linear_grad_x(&s); break;
+    case PRN_OP_LINEAR_GRAD_X: linear(&s); break;
     case PRN_OP_LINEAR_GRAD_W: linear_grad_w(&s); break;
     case PRN_OP_LAYER_NORM_GRAD: layer_norm_grad(&s); break;
     case PRN_OP_ATTENTION_GRAD: attention(&s); break;

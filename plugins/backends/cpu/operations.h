@@ -33,18 +33,21 @@ typedef struct lane {
 
 /* Largest scratch that operation `v`, at its largest, needs; members are raised, never lowered. [any] */
 typedef struct scratch_need {
-    int64_t worker_floats, sums, partials;
+    int64_t worker_floats, sums, partials, packed;
 } scratch_need;
-void operation_scratch(const operation *v, scratch_need *need);
+void operation_scratch(const prn_backend_instance *instance, const operation *v, scratch_need *need);
 
 struct prn_executable {
     const prn_program *program;
     operation *views;       /* (op_count), filled at each execution by all threads */
     float *worker_scratch;  /* (threads, need.worker_floats) */
+    float *packed;          /* (need.packed): the right side of a product that all threads work on, in bf16 */
     scratch_need need;
     lane together;
     lane *alone;            /* (threads); NULL until executions run side by side */
     _Atomic uint32_t *turns; /* (op_count): which execution may run an operation that all of them add to; with `alone` */
+    float *weights;          /* (weights_floats): of the segment that is run; with `alone` */
+    float **weights_of;      /* (op_count): where in `weights` an operation's are, NULL for none; with `alone` */
 };
 
 /* Checks what only the data can tell (row offsets) and the library's limits. [orchestrator] */
@@ -76,6 +79,7 @@ typedef struct matmul {
     float alpha, beta;
     int has_epilogue, activation;
     int is_half; /* a and b are rounded to bf16 */
+    const float *packed; /* b as half_kernels.pack leaves it, when it has been there before; or NULL */
     float *y, *pre; /* `c` is `pre` when given, else y */
     const float *bias, *residual;
     /* more work for the same round of tasks, of a transposed product: out (columns) (+)= sums over rows of x (rows, columns) */
@@ -90,11 +94,28 @@ int64_t matmul_sums_floats(int64_t m, int64_t n, int64_t k);
 
 void matmul_run(prn_backend_instance *instance, const prn_executable *executable, const lane *l, const matmul *job);
 
+/* Lays panel `index` of b down in `packed`, with a thread's scratch. */
+void matmul_pack(const prn_backend_instance *instance, const matmul *job, float *packed, float *scratch, int64_t index);
+int64_t matmul_panels(const prn_backend_instance *instance, const matmul *job);
+
+/* The product of a LINEAR or LINEAR_GRAD_X. */
+matmul operation_product(const prn_backend_instance *instance, const operation *v);
+
+/* ---- weights.c ---- */
+
+/* Most that any of the program's segments needs. */
+int64_t weights_floats(const prn_backend_instance *instance, const prn_program *program);
+/* Before executions of a segment side by side. */
+prn_status weights_pack(prn_backend_instance *instance, prn_executable *executable, uint32_t segment, const prn_binding *bindings, uint32_t count,
+                        prn_error *error);
+
 /* ---- execute.c: the table's functions of the same names ---- */
 
 prn_status executable_compile(prn_backend_instance *instance, const prn_program *program, prn_executable **executable, prn_error *error);
 void executable_destroy(prn_backend_instance *instance, prn_executable *executable);
 prn_status execute(prn_backend_instance *instance, prn_executable *executable, uint32_t segment, const prn_binding *binding, prn_error *error);
+/* 1 when there are several bindings, and all have the slot at the same place. */
+int bindings_share(const prn_binding *bindings, uint32_t count, int32_t slot);
 prn_status execute_each(prn_backend_instance *instance, prn_executable *executable, uint32_t segment, const prn_binding *bindings, uint32_t count,
                         prn_error *error);
 

@@ -1,0 +1,86 @@
+/* plugins/backends/cpu/weights.c: weights that executions side by side multiply by, rounded to bf16 and laid out once for all of them.
+ *
+ * Each execution has few rows, so that laying down the weights again for every one would take as long as a good part of its products. They are laid
+ * down when a segment begins, which reads them and does not change them.
+ */
+#include "operations.h"
+
+static float *scratch_of(const prn_executable *executable, uint32_t worker)
+{
+    return executable->worker_scratch + (int64_t)worker * executable->need.worker_floats;
+}
+
+static int is_candidate(const prn_program *program, uint32_t index)
+{
+    const prn_op *op = &program->ops[index];
+    const int32_t slot = op->input[1] != PRN_NO_TENSOR ? program->tensors[op->input[1]].slot : PRN_SLOT_WORKSPACE;
+    return (op->kind == PRN_OP_LINEAR || op->kind == PRN_OP_LINEAR_GRAD_X) && slot != PRN_SLOT_WORKSPACE && !program->slots[slot].is_written;
+}
+
+/* Floats that one operation's weights take, whose sides no symbol changes. */
+static int64_t floats_of(const prn_program *program, uint32_t index)
+{
+    const prn_op *op = &program->ops[index];
+    const prn_tensor *w = &program->tensors[op->input[1]];
+    if (w->rank != 2 || w->dim[0].symbol >= 0 || w->dim[1].symbol >= 0) {
+        return 0;
+    }
+    /* (N, K), or (K, N) where transposed; LINEAR sums over K, its gradient over N */
+    const int64_t rows = w->dim[0].fixed, columns = w->dim[1].fixed;
+    return (op->kind == PRN_OP_LINEAR) == !op->attrs.transpose_w ? half_packed_floats(rows, columns) : half_packed_floats(columns, rows);
+}
+
+int64_t weights_floats(const prn_backend_instance *instance, const prn_program *program)
+{
+    int64_t most = 0;
+    for (uint32_t s = 0; s < program->segment_count && instance->half != NULL; s++) {
+        const uint32_t first = program->segments[s].first_op, end = first + program->segments[s].op_count;
+        int64_t all = 0;
+        for (uint32_t i = first; i < end; i++) {
+            all += is_candidate(program, i) ? floats_of(program, i) : 0;
+        }
+        most = all > most ? all : most;
+    }
+    return most;
+}
+
+typedef struct pack_all {
+    const prn_backend_instance *instance;
+    const prn_executable *executable;
+    uint32_t first;
+} pack_all;
+
+static void pack_task(void *context, int64_t index, uint32_t worker)
+{
+    const pack_all *x = context;
+    const uint32_t i = x->first + (uint32_t)index;
+    float *packed = x->executable->weights_of[i];
+    if (packed != NULL) {
+        const matmul job = operation_product(x->instance, &x->executable->views[i]);
+        for (int64_t p = 0; p < matmul_panels(x->instance, &job); p++) {
+            matmul_pack(x->instance, &job, packed, scratch_of(x->executable, worker), p);
+        }
+    }
+}
+
+prn_status weights_pack(prn_backend_instance *instance, prn_executable *executable, uint32_t segment, const prn_binding *bindings, uint32_t count,
+                        prn_error *error)
+{
+    const prn_program *program = executable->program;
+    const uint32_t first = program->segments[segment].first_op, end = first + program->segments[segment].op_count;
+    float *next = executable->weights;
+    prn_status status = PRN_OK;
+    for (uint32_t i = first; i < end && status == PRN_OK; i++) {
+        executable->weights_of[i] = NULL;
+        if (instance->half != NULL && is_candidate(program, i) && bindings_share(bindings, count, program->tensors[program->ops[i].input[1]].slot)) {
+            status = operation_resolve(program, i, &bindings[0], sizeof(float), &executable->views[i], error);
+            executable->weights_of[i] = floats_of(program, i) > 0 ? next : NULL;
+            next += floats_of(program, i);
+        }
+    }
+    if (status == PRN_OK && next > executable->weights) {
+        pack_all x = {instance, executable, first};
+        instance->host->parallel_for(instance->host->self, end - first, pack_task, &x);
+    }
+    return status;
+}
