@@ -77,6 +77,7 @@ void executable_destroy(prn_backend_instance *instance, prn_executable *executab
         alone_drop(host, executable);
         lane_fini(host, &executable->together);
         host->release(host->self, executable->views);
+        host->release(host->self, executable->is_half);
         host->release(host->self, executable->worker_scratch);
         host->release(host->self, executable->packed);
         host->release(host->self, executable);
@@ -132,12 +133,22 @@ prn_status executable_compile(prn_backend_instance *instance, const prn_program 
         made->packed = memory;
     }
     if (enough) {
+        enough = reserve(host, program->tensor_count, sizeof *made->is_half, "cpu executable", &memory);
+        made->is_half = memory;
+    }
+    if (enough) {
         enough = reserve(host, program->op_count, sizeof *made->views, "cpu executable", &memory);
         made->views = memory;
     }
     if (!enough) {
         executable_destroy(instance, made);
         return prn_error_set(error, PRN_NO_MEMORY, "no memory to compile program '%s'; use a smaller batch", program->name);
+    }
+    for (uint32_t t = 0; t < program->tensor_count; t++) {
+        made->is_half[t] = 0;
+    }
+    if (instance->half != NULL) {
+        halves_choose(program, made->is_half);
     }
     *executable = made;
     return PRN_OK;
@@ -194,7 +205,7 @@ typedef struct side_by_side {
     _Atomic int64_t refused; /* the first binding that is no good */
 } side_by_side;
 
-int bindings_share(const prn_binding *bindings, uint32_t count, int32_t slot)
+int bindings_agree(const prn_binding *bindings, uint32_t count, int32_t slot)
 {
     const int64_t offset = bindings[0].buffer_offsets != NULL ? bindings[0].buffer_offsets[slot] : 0;
     for (uint32_t i = 1; i < count; i++) {
@@ -202,7 +213,7 @@ int bindings_share(const prn_binding *bindings, uint32_t count, int32_t slot)
             return 0;
         }
     }
-    return count > 1;
+    return 1;
 }
 
 static int is_added(const prn_op *op, int output)
@@ -238,7 +249,7 @@ static prn_status turns_init(const side_by_side *x, uint32_t count, prn_error *e
         uint32_t turn = UINT32_MAX;
         for (int k = 0; k < PRN_OP_MAX_OUTPUTS; k++) {
             const int32_t slot = op->output[k] != PRN_NO_TENSOR ? program->tensors[op->output[k]].slot : 0;
-            if (op->output[k] == PRN_NO_TENSOR || !bindings_share(x->bindings, count, slot)) {
+            if (op->output[k] == PRN_NO_TENSOR || count < 2 || !bindings_agree(x->bindings, count, slot)) {
                 continue;
             }
             if (!is_added(op, k) || is_read(program, x->first, x->end, slot)) {
@@ -370,7 +381,13 @@ prn_status execute_each(prn_backend_instance *instance, prn_executable *executab
     for (uint32_t i = x.first; i < x.end && refused < count && status == PRN_OK; i++) {
         status = ready(program, i, &bindings[refused], &executable->views[i], error);
     }
-    if (status == PRN_OK && (status = weights_pack(instance, executable, segment, bindings, count, error)) == PRN_OK) {
+    if (status == PRN_OK && !weights_shared(instance, executable, segment, bindings, count)) {
+        for (uint32_t i = 0; i < count && status == PRN_OK; i++) {
+            status = execute(instance, executable, segment, &bindings[i], error);
+        }
+        return status;
+    }
+    if (status == PRN_OK && (status = weights_pack(instance, executable, segment, &bindings[0], error)) == PRN_OK) {
         host->parallel_for(host->self, count, run_task, &x);
         times_collect(instance, executable, count);
     }

@@ -43,25 +43,28 @@ typedef struct read_attention_job {
 } read_attention_job;
 
 /* c (m, n) = a b, or added to it, by `product` in fp32, by `half.product` of operands rounded to bf16; a(r, i) = a[r*a_row + i*a_inner], b(i, j) =
- * b[i*b_inner + j*b_column]. Of each side, one stride is 1; `product` takes a_inner 1, or a_row and b_column. */
+ * b[i*b_inner + j*b_column]. Of each side, one stride is 1; `product` takes a_inner 1, or a_row and b_column. A side of `half.product` may be bf16
+ * itself: of b only with b_column 1, of rows of a (a_inner 1) with an even k. */
 typedef struct product_job {
-    const float *a, *b;
-    float *c;
+    const void *a, *b;
+    float *c;        /* NULL, for `half.product` with `packed`: what follows gets a block that is complete, and nobody else needs. k <= HALF_SPAN */
     float *scratch;  /* PRODUCT_SCRATCH */
     const void *packed; /* b, from its first column on, as `half.pack` leaves it: `b` is not read; or NULL */
     int64_t m, n, k; /* k > 0 */
     int64_t a_row, a_inner, b_inner, b_column, ldc;
+    int a_is_half, b_is_half;
     int add;
     int is_far;    /* both sides come from memory: what is next is worth fetching */
     int64_t ahead; /* steps of k behind these that will be asked for next */
-    /* What follows, block by block while each lies in the cache; NULL, or a_inner is 1. */
-    void (*finish)(const void *context, int64_t row, int64_t column, int64_t rows, int64_t columns);
+    /* What follows, block by block of c while each lies in the cache; NULL, or a_inner is 1 and `half.product` has `packed`. */
+    void (*finish)(const void *context, float *c, int64_t ldc, int64_t row, int64_t column, int64_t rows, int64_t columns);
     const void *context;
 } product_job;
 
 /* Blocks of a product: of b, (inner, columns) in the second-level cache, beside (rows, inner) of a; and rows at a time of a long sum into a small result. */
 enum { PRODUCT_INNER = 512, PRODUCT_ROWS = 96, PRODUCT_COLUMNS = 256, PRODUCT_DEEP = 64, PRODUCT_SMALL = 1 << 16,
-       PRODUCT_SCRATCH = PRODUCT_INNER * PRODUCT_COLUMNS };
+       PRODUCT_SCRATCH = PRODUCT_INNER * PRODUCT_COLUMNS,
+       HALF_SPAN = PRODUCT_SCRATCH / PRODUCT_ROWS / 256 * 256 * 2 }; /* steps of a sum that are always taken before what follows */
 
 typedef struct adamw_job {
     float lr, correction1, correction2, gradient_scale;
@@ -76,6 +79,8 @@ typedef struct half_kernels {
     /* Of b (k, n) the panels [first, first + count), each where it belongs among all of them, which take half_packed_floats. Of the job, b, its strides, n
      * and k count. */
     void (*pack)(void *packed, float *scratch, const product_job *job, int64_t first, int64_t count);
+    /* out, bf16 (rows, n) with rows `ld_out` apart, of `in`, with rows ld_in apart */
+    void (*round)(void *out, int64_t ld_out, const float *in, int64_t ld_in, int64_t rows, int64_t n);
     void (*attention)(const attention_job *job);
     void (*attention_grad)(const attention_job *job);
 } half_kernels;

@@ -100,6 +100,7 @@ static grid grid_of(const matmul *j, const kernels *table)
 typedef struct matmul_context {
     const matmul *job;
     const kernels *k;
+    const half_kernels *half;
     void (*product)(const product_job *job);
     const prn_executable *executable;
     const lane *lane;
@@ -116,12 +117,37 @@ typedef struct piece {
     int64_t m0, n0;
 } piece;
 
-static void finish(const void *context, int64_t row, int64_t column, int64_t rows, int64_t columns)
+/* Of a y in bf16; c is a part of `pre`, or a block that lies nowhere else. */
+static void finish_half(const piece *p, float *c, int64_t ldc, int64_t at, const float *bias, int64_t rows, int64_t columns)
+{
+    enum { MOST = 64 };
+    const matmul *j = p->x->job;
+    const half_kernels *half = p->x->half;
+    float room[MOST];
+    if (j->pre == NULL) {
+        p->x->k->epilogue(c, NULL, bias, NULL, rows, columns, ldc, j->activation);
+        half->round((uint16_t *)j->y + at, j->n, c, ldc, rows, columns);
+        return;
+    }
+    for (int64_t r = 0; r < rows; r++) {
+        for (int64_t d = 0; d < columns; d += MOST) {
+            const int64_t n = least(MOST, columns - d);
+            p->x->k->epilogue(room, c + r * ldc + d, bias != NULL ? bias + d : NULL, NULL, 1, n, MOST, j->activation);
+            half->round((uint16_t *)j->y + at + r * j->n + d, MOST, room, MOST, 1, n);
+        }
+    }
+}
+
+static void finish(const void *context, float *c, int64_t ldc, int64_t row, int64_t column, int64_t rows, int64_t columns)
 {
     const piece *p = context;
     const matmul *j = p->x->job;
     const int64_t n0 = p->n0 + column, at = (p->m0 + row) * j->n + n0;
-    p->x->k->epilogue(j->y + at, j->pre != NULL ? j->pre + at : NULL, j->bias != NULL ? j->bias + n0 : NULL, j->residual != NULL ? j->residual + at : NULL,
+    if (j->y_is_half) {
+        finish_half(p, c, ldc, at, j->bias != NULL ? j->bias + n0 : NULL, rows, columns);
+        return;
+    }
+    p->x->k->epilogue((float *)j->y + at, j->pre != NULL ? j->pre + at : NULL, j->bias != NULL ? j->bias + n0 : NULL, j->residual != NULL ? j->residual + at : NULL,
                       rows, columns, j->n, j->activation);
 }
 
@@ -134,8 +160,10 @@ static product_job own_job(const matmul_context *x, int64_t m0, int64_t n0, int6
     job.a_inner = j->transpose_a ? j->lda : 1;
     job.b_inner = j->transpose_b ? 1 : j->ldb;
     job.b_column = j->transpose_b ? j->ldb : 1;
-    job.a = j->a + m0 * job.a_row + k0 * job.a_inner;
-    job.b = j->b + n0 * job.b_column + k0 * job.b_inner;
+    job.a = (const char *)j->a + (m0 * job.a_row + k0 * job.a_inner) * (j->a_is_half ? 2 : 4);
+    job.b = (const char *)j->b + (n0 * job.b_column + k0 * job.b_inner) * (j->b_is_half ? 2 : 4);
+    job.a_is_half = j->a_is_half;
+    job.b_is_half = j->b_is_half;
     job.is_far = j->transpose_a && j->k * (j->lda + j->ldb) >= FETCHED;
     return job;
 }
@@ -152,7 +180,7 @@ static void task(void *context, int64_t index, uint32_t worker)
     const piece here = {x, index / x->pieces.across * x->pieces.m_step, index % x->pieces.across * x->pieces.n_step};
     const int64_t m = least(x->pieces.m_step, j->m - here.m0), n = least(x->pieces.n_step, j->n - here.n0);
     product_job job = own_job(x, here.m0, here.n0, 0, worker);
-    float *c = j->c + here.m0 * j->n + here.n0;
+    float *c = j->c != NULL ? j->c + here.m0 * j->n + here.n0 : NULL;
     if (x->own) {
         job.c = c;
         job.m = m;
@@ -174,7 +202,7 @@ static void task(void *context, int64_t index, uint32_t worker)
         }
     }
     if (j->has_epilogue) {
-        finish(&here, 0, 0, m, n);
+        finish(&here, c, j->n, 0, 0, m, n);
     }
 }
 
@@ -182,7 +210,7 @@ static void task(void *context, int64_t index, uint32_t worker)
 
 static product_job whole_side(const matmul *j)
 {
-    return (product_job){.b = j->b, .b_inner = j->transpose_b ? 1 : j->ldb, .b_column = j->transpose_b ? j->ldb : 1, .n = j->n, .k = j->k};
+    return (product_job){.b = j->b, .b_is_half = j->b_is_half, .b_inner = j->transpose_b ? 1 : j->ldb, .b_column = j->transpose_b ? j->ldb : 1, .n = j->n, .k = j->k};
 }
 
 int64_t matmul_panels(const prn_backend_instance *instance, const matmul *job)
@@ -280,10 +308,10 @@ static void long_run(prn_backend_instance *instance, const matmul_context *base,
 
 void matmul_run(prn_backend_instance *instance, const prn_executable *executable, const lane *l, const matmul *job)
 {
-    matmul_context x = {.job = job, .k = instance->k, .executable = executable, .lane = l, .own = is_own(job, instance->k)};
+    matmul_context x = {.job = job, .k = instance->k, .half = instance->half, .executable = executable, .lane = l, .own = is_own(job, instance->k)};
     int64_t sums = 0;
     x.product = job->is_half ? instance->half->product : instance->k->product;
-    if (job->c != NULL && job->m > 0 && job->n > 0) {
+    if ((job->c != NULL || job->y != NULL) && job->m > 0 && job->n > 0) {
         const int64_t splits = x.own && job->transpose_a ? splits_of(job->m, job->n, job->k) : 1;
         if (splits > 1) {
             long_run(instance, &x, splits);

@@ -9,6 +9,7 @@ enum {
     SUM_ELEMENTS = 1 << 15,   /* one partial sum; a part of what results mean, as is SUM_PIECES */
     SUM_PIECES = 64,          /* pieces of layer norm's column sums */
     COLUMN_STEP = 64,         /* columns of one task where rows must be taken in order */
+    ROUND_ELEMENTS = 1 << 11, /* results at a time that are then rounded to bf16 */
     ATTENTION_WORK = 3 << 19, /* multiply-accumulates of one task of small matrix products */
 };
 
@@ -86,6 +87,11 @@ static void spread_columns(share *s, int64_t columns, int64_t rows, prn_task tas
     s->total = columns;
     s->step = most(COLUMN_STEP, TASK_ELEMENTS / most(1, rows) / COLUMN_STEP * COLUMN_STEP);
     spread(s, task);
+}
+
+static int is_half(const prn_executable *executable, int32_t tensor)
+{
+    return tensor != PRN_NO_TENSOR && executable->is_half[tensor];
 }
 
 static int64_t row_or_zero(int32_t id, int64_t rows)
@@ -241,10 +247,18 @@ static void layer_norm_task(void *context, int64_t index, uint32_t worker)
 {
     const share *s = context;
     const operation *v = s->v;
-    const int64_t r = first_of(s, index), at = r * v->n;
-    (void)worker;
-    s->k->layer_norm(out(v, 0) + at, out(v, 1) != NULL ? out(v, 1) + r : NULL, out(v, 2) != NULL ? out(v, 2) + r : NULL, in(v, 0) + at, in(v, 1), in(v, 2),
-                     count_of(s, index), v->n, (float)v->op->attrs.epsilon);
+    const int64_t first = first_of(s, index), end = first + count_of(s, index);
+    const int rounds = is_half(s->executable, v->op->output[0]);
+    float *room = s->executable->worker_scratch + (int64_t)worker * s->executable->need.worker_floats;
+    for (int64_t r = first, rows; r < end; r += rows) {
+        const int64_t at = r * v->n;
+        rows = rounds ? least(most(1, ROUND_ELEMENTS / v->n), end - r) : end - r;
+        s->k->layer_norm(rounds ? room : out(v, 0) + at, out(v, 1) != NULL ? out(v, 1) + r : NULL, out(v, 2) != NULL ? out(v, 2) + r : NULL,
+                         in(v, 0) + at, in(v, 1), in(v, 2), rows, v->n, (float)v->op->attrs.epsilon);
+        if (rounds) {
+            s->instance->half->round((uint16_t *)v->out[0].data + at, v->n, room, v->n, rows, v->n);
+        }
+    }
 }
 
 static int64_t layer_norm_grad_step(int64_t rows, int64_t n)
@@ -414,10 +428,10 @@ static void read_attention(share *s)
 
 /* ---- matrix products ---- */
 
-matmul operation_product(const prn_backend_instance *instance, const operation *v)
+matmul operation_product(const prn_backend_instance *instance, const prn_executable *executable, const operation *v)
 {
     const prn_op_attrs *at = &v->op->attrs;
-    matmul job = {.is_half = instance->half != NULL, .a = in(v, 0), .b = in(v, 1), .m = v->m, .alpha = 1};
+    matmul job = {.is_half = instance->half != NULL, .a_is_half = is_half(executable, v->op->input[0]), .a = in(v, 0), .b = in(v, 1), .m = v->m, .alpha = 1};
     if (v->op->kind == PRN_OP_LINEAR_GRAD_X) {
         job.n = v->k;
         job.k = v->n;
@@ -428,13 +442,14 @@ matmul operation_product(const prn_backend_instance *instance, const operation *
         job.n = v->n;
         job.k = v->k;
         job.transpose_b = !at->transpose_w;
-        job.c = out(v, 1) != NULL ? out(v, 1) : out(v, 0);
         job.y = out(v, 0);
+        job.y_is_half = is_half(executable, v->op->output[0]);
+        job.c = out(v, 1) != NULL ? out(v, 1) : job.y_is_half ? NULL : out(v, 0);
         job.pre = out(v, 1);
         job.bias = in(v, 2);
         job.residual = in(v, 3);
         job.activation = at->activation;
-        job.has_epilogue = job.pre != NULL || job.bias != NULL || job.residual != NULL || at->activation != PRN_ACT_NONE;
+        job.has_epilogue = job.y_is_half || job.pre != NULL || job.bias != NULL || job.residual != NULL || at->activation != PRN_ACT_NONE;
     }
     job.lda = most(1, job.k);
     job.ldb = most(1, job.transpose_b ? job.k : job.n);
@@ -443,7 +458,7 @@ matmul operation_product(const prn_backend_instance *instance, const operation *
 
 static void linear(share *s)
 {
-    matmul job = operation_product(s->instance, s->v);
+    matmul job = operation_product(s->instance, s->executable, s->v);
     if (s->lane->worker >= 0) {
         job.packed = s->executable->weights_of[s->v->op - s->executable->program->ops];
     }
@@ -453,9 +468,9 @@ static void linear(share *s)
 static void linear_grad_w(share *s)
 {
     const operation *v = s->v;
-    const int transposed = v->op->attrs.transpose_w;
+    const int transposed = v->op->attrs.transpose_w, x_is_half = is_half(s->executable, v->op->input[1]);
     matmul job = {
-        .is_half = s->instance->half != NULL,
+        .is_half = s->instance->half != NULL, .a_is_half = transposed && x_is_half, .b_is_half = !transposed && x_is_half,
         .a = in(v, transposed ? 1 : 0), .lda = most(1, transposed ? v->k : v->n), .transpose_a = 1, .b = in(v, transposed ? 0 : 1),
         .ldb = most(1, transposed ? v->n : v->k), .m = transposed ? v->k : v->n, .n = transposed ? v->n : v->k, .k = v->m, .alpha = 1,
         .beta = v->op->attrs.accumulate ? 1.0f : 0.0f, .c = out(v, 0), .sums = out(v, 1), .sums_of = in(v, 0), .sums_rows = v->m, .sums_columns = v->n,
@@ -594,6 +609,20 @@ static void element_task(void *context, int64_t index, uint32_t worker)
     }
 }
 
+/* ACTIVATION whose result is bf16. */
+static void rounded_task(void *context, int64_t index, uint32_t worker)
+{
+    const share *s = context;
+    const operation *v = s->v;
+    float room[ROUND_ELEMENTS];
+    (void)worker;
+    for (int64_t i = first_of(s, index), end = i + count_of(s, index), n; i < end; i += n) {
+        n = least(ROUND_ELEMENTS, end - i);
+        s->k->activation(room, in(v, 0) + i, n, v->op->attrs.activation);
+        s->instance->half->round((uint16_t *)v->out[0].data + i, n, room, n, 1, n);
+    }
+}
+
 /* Elements [i, end) of a matrix: how many of them lie in rows with the flags of the first one's. */
 static int64_t run_of(const uint8_t *rows, int64_t columns, int64_t i, int64_t end)
 {
@@ -643,7 +672,7 @@ static void element_wise(share *s)
         s->more = &adam;
     }
     const int is_flagged = (v->op->kind == PRN_OP_ADAMW && v->in[2].data != NULL) || (v->op->kind == PRN_OP_FILL && v->in[0].data != NULL);
-    spread_elements(s, v->m, is_flagged ? flagged_task : element_task);
+    spread_elements(s, v->m, is_flagged ? flagged_task : is_half(s->executable, v->op->output[0]) ? rounded_task : element_task);
 }
 
 typedef struct sum_job {
@@ -721,6 +750,9 @@ void operation_scratch(const prn_backend_instance *instance, const operation *v,
     case PRN_OP_LINEAR_GRAD_W:
         need->sums = most(need->sums, most(matmul_sums_floats(v->n, v->k, v->m), matmul_sums_floats(v->k, v->n, v->m)));
         need->worker_floats = most(need->worker_floats, PRODUCT_SCRATCH);
+        break;
+    case PRN_OP_LAYER_NORM:
+        need->worker_floats = most(need->worker_floats, most(ROUND_ELEMENTS, v->n));
         break;
     case PRN_OP_LINEAR:
     case PRN_OP_LINEAR_GRAD_X:

@@ -39,6 +39,7 @@ void operation_scratch(const prn_backend_instance *instance, const operation *v,
 
 struct prn_executable {
     const prn_program *program;
+    uint8_t *is_half;       /* (tensor_count) */
     operation *views;       /* (op_count), filled at each execution by all threads */
     float *worker_scratch;  /* (threads, need.worker_floats) */
     float *packed;          /* (need.packed): the right side of a product that all threads work on, in bf16 */
@@ -72,15 +73,17 @@ static inline void lane_run(const prn_backend_instance *instance, const lane *l,
 
 /* c (m, n) = alpha op(a) op(b) + beta c, row-major; then, when `has_epilogue`, y = act(c + bias) + residual. beta is 0 or 1. */
 typedef struct matmul {
-    const float *a, *b;
-    float *c;
+    const void *a, *b;
+    float *c; /* NULL where y is bf16 and there is no `pre` */
     int64_t m, n, k, lda, ldb;
     int transpose_a, transpose_b;
     float alpha, beta;
     int has_epilogue, activation;
     int is_half; /* a and b are rounded to bf16 */
+    int a_is_half, b_is_half, y_is_half; /* or are bf16 already: halves.c */
     const float *packed; /* b as half_kernels.pack leaves it, when it has been there before; or NULL */
-    float *y, *pre; /* `c` is `pre` when given, else y */
+    void *y;
+    float *pre; /* `c` is `pre` when given, else y */
     const float *bias, *residual;
     /* more work for the same round of tasks, of a transposed product: out (columns) (+)= sums over rows of x (rows, columns) */
     const float *sums_of;
@@ -99,23 +102,29 @@ void matmul_pack(const prn_backend_instance *instance, const matmul *job, float 
 int64_t matmul_panels(const prn_backend_instance *instance, const matmul *job);
 
 /* The product of a LINEAR or LINEAR_GRAD_X. */
-matmul operation_product(const prn_backend_instance *instance, const operation *v);
+matmul operation_product(const prn_backend_instance *instance, const prn_executable *executable, const operation *v);
+
+/* ---- halves.c ---- */
+
+/* is_half (tensor_count): 1 for what is bf16. */
+void halves_choose(const prn_program *program, uint8_t *is_half);
 
 /* ---- weights.c ---- */
 
 /* Most that any of the program's segments needs. */
 int64_t weights_floats(const prn_backend_instance *instance, const prn_program *program);
-/* Before executions of a segment side by side. */
-prn_status weights_pack(prn_backend_instance *instance, prn_executable *executable, uint32_t segment, const prn_binding *bindings, uint32_t count,
-                        prn_error *error);
+/* 1 when all weights of a segment are the same for all bindings, and stay as they are. */
+int weights_shared(const prn_backend_instance *instance, const prn_executable *executable, uint32_t segment, const prn_binding *bindings, uint32_t count);
+/* Then, before executions of that segment side by side. */
+prn_status weights_pack(prn_backend_instance *instance, prn_executable *executable, uint32_t segment, const prn_binding *binding, prn_error *error);
 
 /* ---- execute.c: the table's functions of the same names ---- */
 
 prn_status executable_compile(prn_backend_instance *instance, const prn_program *program, prn_executable **executable, prn_error *error);
 void executable_destroy(prn_backend_instance *instance, prn_executable *executable);
 prn_status execute(prn_backend_instance *instance, prn_executable *executable, uint32_t segment, const prn_binding *binding, prn_error *error);
-/* 1 when there are several bindings, and all have the slot at the same place. */
-int bindings_share(const prn_binding *bindings, uint32_t count, int32_t slot);
+/* 1 when all bindings have the slot at the same place. */
+int bindings_agree(const prn_binding *bindings, uint32_t count, int32_t slot);
 prn_status execute_each(prn_backend_instance *instance, prn_executable *executable, uint32_t segment, const prn_binding *bindings, uint32_t count,
                         prn_error *error);
 

@@ -10,19 +10,17 @@ static float *scratch_of(const prn_executable *executable, uint32_t worker)
     return executable->worker_scratch + (int64_t)worker * executable->need.worker_floats;
 }
 
-static int is_candidate(const prn_program *program, uint32_t index)
+static int has_weights(const prn_op *op)
 {
-    const prn_op *op = &program->ops[index];
-    const int32_t slot = op->input[1] != PRN_NO_TENSOR ? program->tensors[op->input[1]].slot : PRN_SLOT_WORKSPACE;
-    return (op->kind == PRN_OP_LINEAR || op->kind == PRN_OP_LINEAR_GRAD_X) && slot != PRN_SLOT_WORKSPACE && !program->slots[slot].is_written;
+    return op->kind == PRN_OP_LINEAR || op->kind == PRN_OP_LINEAR_GRAD_X;
 }
 
-/* Floats that one operation's weights take, whose sides no symbol changes. */
+/* Floats that one operation's weights take; 0 where they are no constant of the segment, or a symbol changes their sides. */
 static int64_t floats_of(const prn_program *program, uint32_t index)
 {
     const prn_op *op = &program->ops[index];
     const prn_tensor *w = &program->tensors[op->input[1]];
-    if (w->rank != 2 || w->dim[0].symbol >= 0 || w->dim[1].symbol >= 0) {
+    if (w->slot == PRN_SLOT_WORKSPACE || program->slots[w->slot].is_written || w->rank != 2 || w->dim[0].symbol >= 0 || w->dim[1].symbol >= 0) {
         return 0;
     }
     /* (N, K), or (K, N) where transposed; LINEAR sums over K, its gradient over N */
@@ -37,11 +35,24 @@ int64_t weights_floats(const prn_backend_instance *instance, const prn_program *
         const uint32_t first = program->segments[s].first_op, end = first + program->segments[s].op_count;
         int64_t all = 0;
         for (uint32_t i = first; i < end; i++) {
-            all += is_candidate(program, i) ? floats_of(program, i) : 0;
+            all += has_weights(&program->ops[i]) ? floats_of(program, i) : 0;
         }
         most = all > most ? all : most;
     }
     return most;
+}
+
+int weights_shared(const prn_backend_instance *instance, const prn_executable *executable, uint32_t segment, const prn_binding *bindings, uint32_t count)
+{
+    const prn_program *program = executable->program;
+    const uint32_t first = program->segments[segment].first_op, end = first + program->segments[segment].op_count;
+    for (uint32_t i = first; i < end && instance->half != NULL; i++) {
+        const prn_op *op = &program->ops[i];
+        if (has_weights(op) && (floats_of(program, i) == 0 || !bindings_agree(bindings, count, program->tensors[op->input[1]].slot))) {
+            return 0;
+        }
+    }
+    return 1;
 }
 
 typedef struct pack_all {
@@ -56,15 +67,14 @@ static void pack_task(void *context, int64_t index, uint32_t worker)
     const uint32_t i = x->first + (uint32_t)index;
     float *packed = x->executable->weights_of[i];
     if (packed != NULL) {
-        const matmul job = operation_product(x->instance, &x->executable->views[i]);
+        const matmul job = operation_product(x->instance, x->executable, &x->executable->views[i]);
         for (int64_t p = 0; p < matmul_panels(x->instance, &job); p++) {
             matmul_pack(x->instance, &job, packed, scratch_of(x->executable, worker), p);
         }
     }
 }
 
-prn_status weights_pack(prn_backend_instance *instance, prn_executable *executable, uint32_t segment, const prn_binding *bindings, uint32_t count,
-                        prn_error *error)
+prn_status weights_pack(prn_backend_instance *instance, prn_executable *executable, uint32_t segment, const prn_binding *binding, prn_error *error)
 {
     const prn_program *program = executable->program;
     const uint32_t first = program->segments[segment].first_op, end = first + program->segments[segment].op_count;
@@ -72,9 +82,9 @@ prn_status weights_pack(prn_backend_instance *instance, prn_executable *executab
     prn_status status = PRN_OK;
     for (uint32_t i = first; i < end && status == PRN_OK; i++) {
         executable->weights_of[i] = NULL;
-        if (instance->half != NULL && is_candidate(program, i) && bindings_share(bindings, count, program->tensors[program->ops[i].input[1]].slot)) {
-            status = operation_resolve(program, i, &bindings[0], sizeof(float), &executable->views[i], error);
-            executable->weights_of[i] = floats_of(program, i) > 0 ? next : NULL;
+        if (instance->half != NULL && has_weights(&program->ops[i])) {
+            status = operation_resolve(program, i, binding, sizeof(float), &executable->views[i], error);
+            executable->weights_of[i] = next;
             next += floats_of(program, i);
         }
     }

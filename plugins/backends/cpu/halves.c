@@ -1,0 +1,96 @@
+/* plugins/backends/cpu/halves.c: which tensors of the workspace are kept in bf16.
+ *
+ * With precision bf16 a product rounds its operands. What is only ever an operand of products is rounded where it is made instead, once: half the
+ * bytes to write and to read, nothing to round when it is read, and the same results to the last bit. It lies in the first half of its place. That is
+ * what goes into a linear layer behind a layer norm or an activation: rows by columns, two neighbours of a row in a pair.
+ */
+#include "operations.h"
+
+static int may_write(const prn_op *op, int output)
+{
+    if (output != 0) {
+        return 0;
+    }
+    switch (op->kind) {
+    case PRN_OP_LAYER_NORM:
+    case PRN_OP_ACTIVATION: return 1;
+    case PRN_OP_LINEAR: return op->input[3] == PRN_NO_TENSOR; /* a sum with a residual goes on to be added to */
+    default: return 0;
+    }
+}
+
+static int may_read(const prn_op *op, int input)
+{
+    return (op->kind == PRN_OP_LINEAR && input == 0) || (op->kind == PRN_OP_LINEAR_GRAD_W && input == 1);
+}
+
+static int64_t most_elements(const prn_program *program, const prn_tensor *t)
+{
+    int64_t elements = 1;
+    for (uint32_t d = 0; d < t->rank; d++) {
+        const int64_t symbol = t->dim[d].symbol >= 0 ? program->symbols[t->dim[d].symbol].maximum : 1;
+        if (__builtin_mul_overflow(elements, t->dim[d].fixed, &elements) || __builtin_mul_overflow(elements, symbol, &elements)) {
+            return INT64_MAX / 2;
+        }
+    }
+    return elements;
+}
+
+static int overlap(const prn_program *program, const prn_tensor *a, const prn_tensor *b)
+{
+    return a->slot == b->slot && a->offset < b->offset + most_elements(program, b) && b->offset < a->offset + most_elements(program, a);
+}
+
+/* An operation that writes in the place of what it reads may not move its result to other bytes. */
+static int is_apart(const prn_program *program, const prn_op *op)
+{
+    const prn_tensor *y = &program->tensors[op->output[0]];
+    for (int i = 0; i < PRN_OP_MAX_INPUTS; i++) {
+        if (op->input[i] != PRN_NO_TENSOR && overlap(program, y, &program->tensors[op->input[i]])) {
+            return 0;
+        }
+    }
+    for (int i = 1; i < PRN_OP_MAX_OUTPUTS; i++) {
+        if (op->output[i] != PRN_NO_TENSOR && overlap(program, y, &program->tensors[op->output[i]])) {
+            return 0;
+        }
+    }
+    return 1;
+}
+
+/* A linear layer needs room for its sums until they are rounded: in `pre`, or, when they are complete at once, for one block. */
+static int has_room(const prn_program *program, const prn_op *op)
+{
+    const prn_tensor *x = op->kind == PRN_OP_LINEAR ? &program->tensors[op->input[0]] : NULL;
+    return x == NULL || op->output[1] != PRN_NO_TENSOR || (x->rank > 0 && x->dim[x->rank - 1].symbol < 0 && x->dim[x->rank - 1].fixed <= HALF_SPAN);
+}
+
+static int is_pairs(const prn_tensor *t)
+{
+    const prn_dim *last = t->rank >= 2 ? &t->dim[t->rank - 1] : NULL;
+    return t->slot == PRN_SLOT_WORKSPACE && t->type == PRN_REAL && last != NULL && last->symbol < 0 && last->fixed > 0 && last->fixed % 2 == 0;
+}
+
+void halves_choose(const prn_program *program, uint8_t *is_half)
+{
+    enum { WRITTEN = 1, NEVER = 2 };
+    for (uint32_t t = 0; t < program->tensor_count; t++) {
+        is_half[t] = is_pairs(&program->tensors[t]) ? 0 : NEVER;
+    }
+    for (uint32_t i = 0; i < program->op_count; i++) {
+        const prn_op *op = &program->ops[i];
+        for (int k = 0; k < PRN_OP_MAX_INPUTS; k++) {
+            if (op->input[k] != PRN_NO_TENSOR && !may_read(op, k)) {
+                is_half[op->input[k]] |= NEVER;
+            }
+        }
+        for (int k = 0; k < PRN_OP_MAX_OUTPUTS; k++) {
+            if (op->output[k] != PRN_NO_TENSOR) {
+                is_half[op->output[k]] |= may_write(op, k) && is_apart(program, op) && has_room(program, op) ? WRITTEN : NEVER;
+            }
+        }
+    }
+    for (uint32_t t = 0; t < program->tensor_count; t++) {
+        is_half[t] = is_half[t] == WRITTEN;
+    }
+}
