@@ -112,6 +112,46 @@ static void gelu(void **state)
     prn__free(slope);
 }
 
+/* With precision bf16: five digits, whatever the size. */
+static void gelu_near(void **state)
+{
+    enum { N = 240001 };
+    float *x = prn__alloc_array(N, sizeof *x), *y = prn__alloc_array(N, sizeof *y), *slope = prn__alloc_array(N, sizeof *slope);
+    (void)state;
+    for (int i = 0; i < N; i++) {
+        x[i] = -12 + 24.0f * (float)i / N;
+    }
+    for (int k = 0; k < 3; k++) {
+        for (int activation = PRN_ACT_GELU; activation <= PRN_ACT_QUICK_GELU; activation++) {
+            bench b;
+            if (bench_open_as(&b, 1, isas[k], "bf16")) {
+                double worst = 0, worst_slope = 0, tail = 0;
+                apply(&b.cpu, PRN_OP_ACTIVATION, activation, x, y, N);
+                apply(&b.cpu, PRN_OP_ACTIVATION_GRAD, activation, x, slope, N);
+                for (int i = 0; i < N; i++) {
+                    const double v = (double)x[i], s = 1 / (1 + exp(-1.702 * v)), phi = activation == PRN_ACT_GELU ? 0.5 * erfc(-v * sqrt(0.5)) : s;
+                    const double density = exp(-0.5 * v * v) / sqrt(2 * 3.14159265358979323846);
+                    const double want = v * phi, want_slope = activation == PRN_ACT_GELU ? phi + v * density : s * (1 + 1.702 * v * (1 - s));
+                    worst = fmax(worst, fabs((double)y[i] - want) / fmax(1, fabs(want)));
+                    worst_slope = fmax(worst_slope, fabs((double)slope[i] - want_slope));
+                    tail = v < 0 && v > -8 ? fmax(tail, fabs((double)y[i] / want - 1)) : tail;
+                }
+                print_message("%s, bf16, activation %d: %.3g, its slope %.3g, relative in the tail %.3g\n", isas[k], activation, worst, worst_slope, tail);
+                assert_true(worst <= 4e-6);
+                assert_true(worst_slope <= 1e-5);
+                assert_true(tail <= 3e-5);
+                const float edge[] = {NAN, 1e30f, 0, -1e30f};
+                apply(&b.cpu, PRN_OP_ACTIVATION, activation, edge, y, 4);
+                assert_true(isnan(y[0]) && y[1] == 1e30f && y[2] == 0 && fabsf(y[3]) < 1e-6f);
+            }
+            bench_close(&b);
+        }
+    }
+    prn__free(x);
+    prn__free(y);
+    prn__free(slope);
+}
+
 /* A bias gradient over 200,000 rows of values near 1. */
 static void long_sums(void **state)
 {
@@ -146,6 +186,6 @@ static void long_sums(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(exponential), cmocka_unit_test(gelu), cmocka_unit_test(long_sums)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(exponential), cmocka_unit_test(gelu), cmocka_unit_test(gelu_near), cmocka_unit_test(long_sums)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -12,10 +12,11 @@ typedef struct shape {
 } shape;
 
 /* Blocks: 6 rows by 16 or 64 columns in registers; 96 rows, 256 columns, 512 deep in the cache; 64 or 128 deep for sums over rows. In bf16 pairs of 512, or
- * of 256 by 192 rows, for sums over rows. The last is the library's in fp32, but for AVX-512. */
+ * of 256 by 192 rows, for sums over rows; several spans of those, where they are long. The third last is the library's in fp32, but for AVX-512. */
 static const shape shapes[] = {
     {1, 1, 1},      {6, 64, 64},    {7, 65, 63},    {5, 16, 256},   {193, 48, 257},  {191, 257, 65}, {12, 300, 513},
     {400, 7, 40},   {389, 129, 12}, {64, 2, 700},   {97, 63, 128},  {1100, 130, 60}, {3, 520, 5},   {95, 70, 1030}, {97, 260, 511}, {514, 513, 515},
+    {101, 70, 3001}, {60, 2900, 33},
 };
 
 static float *made(uint64_t which, int64_t n)
@@ -163,7 +164,7 @@ static void long_sum(const prn__device *device, const struct form *form, const s
 /* Gradients by weights of narrow layers over many rows are cut along the rows. */
 static void long_sums(void **state)
 {
-    static const shape longs[] = {{2501, 257, 250}, {1601, 130, 257}, {3000, 64, 1000}, {2311, 1024, 64}};
+    static const shape longs[] = {{2501, 257, 250}, {1601, 130, 257}, {3000, 64, 1000}, {2311, 1024, 64}, {2777, 300, 301}};
     bench benches[FORMS];
     int is_there[FORMS];
     (void)state;

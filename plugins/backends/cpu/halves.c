@@ -2,26 +2,30 @@
  *
  * With precision bf16 a product rounds its operands. What is only ever an operand of products is rounded where it is made instead, once: half the
  * bytes to write and to read, nothing to round when it is read, and the same results to the last bit. It lies in the first half of its place. That is
- * what goes into a linear layer behind a layer norm or an activation: rows by columns, two neighbours of a row in a pair.
+ * what goes into a linear layer behind a layer norm or an activation: rows by columns, two neighbours of a row in a pair. What goes into an activation
+ * is rounded wherever it lies (half_epilogue), so it may be kept in bf16 too.
  */
 #include "operations.h"
 
 static int may_write(const prn_op *op, int output)
 {
-    if (output != 0) {
-        return 0;
-    }
     switch (op->kind) {
     case PRN_OP_LAYER_NORM:
-    case PRN_OP_ACTIVATION: return 1;
-    case PRN_OP_LINEAR: return op->input[3] == PRN_NO_TENSOR; /* a sum with a residual goes on to be added to */
+    case PRN_OP_ACTIVATION: return output == 0;
+    case PRN_OP_LINEAR: return op->input[3] == PRN_NO_TENSOR && (output == 0 || linear_is_rounded(op)); /* a sum with a residual is added to again */
     default: return 0;
     }
 }
 
 static int may_read(const prn_op *op, int input)
 {
-    return (op->kind == PRN_OP_LINEAR && input == 0) || (op->kind == PRN_OP_LINEAR_GRAD_W && input == 1);
+    switch (op->kind) {
+    case PRN_OP_LINEAR:
+    case PRN_OP_ACTIVATION: return input == 0;
+    case PRN_OP_LINEAR_GRAD_W:
+    case PRN_OP_ACTIVATION_GRAD: return input == 1;
+    default: return 0;
+    }
 }
 
 static int64_t most_elements(const prn_program *program, const prn_tensor *t)
@@ -42,27 +46,27 @@ static int overlap(const prn_program *program, const prn_tensor *a, const prn_te
 }
 
 /* An operation that writes in the place of what it reads may not move its result to other bytes. */
-static int is_apart(const prn_program *program, const prn_op *op)
+static int is_apart(const prn_program *program, const prn_op *op, int output)
 {
-    const prn_tensor *y = &program->tensors[op->output[0]];
+    const prn_tensor *y = &program->tensors[op->output[output]];
     for (int i = 0; i < PRN_OP_MAX_INPUTS; i++) {
         if (op->input[i] != PRN_NO_TENSOR && overlap(program, y, &program->tensors[op->input[i]])) {
             return 0;
         }
     }
-    for (int i = 1; i < PRN_OP_MAX_OUTPUTS; i++) {
-        if (op->output[i] != PRN_NO_TENSOR && overlap(program, y, &program->tensors[op->output[i]])) {
+    for (int i = 0; i < PRN_OP_MAX_OUTPUTS; i++) {
+        if (i != output && op->output[i] != PRN_NO_TENSOR && overlap(program, y, &program->tensors[op->output[i]])) {
             return 0;
         }
     }
     return 1;
 }
 
-/* A linear layer needs room for its sums until they are rounded: in `pre`, or, when they are complete at once, for one block. */
+/* A linear layer has room for one block of sums until they are rounded: they must be complete at once. */
 static int has_room(const prn_program *program, const prn_op *op)
 {
     const prn_tensor *x = op->kind == PRN_OP_LINEAR ? &program->tensors[op->input[0]] : NULL;
-    return x == NULL || op->output[1] != PRN_NO_TENSOR || (x->rank > 0 && x->dim[x->rank - 1].symbol < 0 && x->dim[x->rank - 1].fixed <= HALF_SPAN);
+    return x == NULL || (x->rank > 0 && x->dim[x->rank - 1].symbol < 0 && x->dim[x->rank - 1].fixed <= HALF_SPAN);
 }
 
 static int is_pairs(const prn_tensor *t)
@@ -86,7 +90,7 @@ void halves_choose(const prn_program *program, uint8_t *is_half)
         }
         for (int k = 0; k < PRN_OP_MAX_OUTPUTS; k++) {
             if (op->output[k] != PRN_NO_TENSOR) {
-                is_half[op->output[k]] |= may_write(op, k) && is_apart(program, op) && has_room(program, op) ? WRITTEN : NEVER;
+                is_half[op->output[k]] |= may_write(op, k) && is_apart(program, op, k) && has_room(program, op) ? WRITTEN : NEVER;
             }
         }
     }

@@ -72,6 +72,15 @@ typedef struct adamw_job {
     float epsilon, shrink;            /* shrink = lr * decay */
 } adamw_job;
 
+/* What follows a linear layer in bf16: pre = x + bias, rounded whether it is kept or not; y = act(pre). */
+typedef struct half_epilogue {
+    const float *x;    /* (rows, columns), rows ldx apart */
+    const float *bias; /* (columns), or NULL */
+    void *y, *pre;     /* rows ld apart; pre may be NULL, or x where it is fp32 */
+    int64_t rows, columns, ld, ldx;
+    int y_is_half, pre_is_half, activation;
+} half_epilogue;
+
 /* Matrix products of operands that are rounded to bf16, and attention by such products. */
 typedef struct half_kernels {
     void (*product)(const product_job *job);
@@ -81,6 +90,9 @@ typedef struct half_kernels {
     void (*pack)(void *packed, float *scratch, const product_job *job, int64_t first, int64_t count);
     /* out, bf16 (rows, n) with rows `ld_out` apart, of `in`, with rows ld_in apart */
     void (*round)(void *out, int64_t ld_out, const float *in, int64_t ld_in, int64_t rows, int64_t n);
+    void (*epilogue)(const half_epilogue *job);
+    void (*activation)(void *y, int y_is_half, const void *x, int x_is_half, int64_t n, int activation);
+    void (*activation_grad)(float *dpre, const float *dy, const void *pre, int pre_is_half, int64_t n, int activation, int accumulate);
     void (*attention)(const attention_job *job);
     void (*attention_grad)(const attention_job *job);
 } half_kernels;

@@ -117,37 +117,19 @@ typedef struct piece {
     int64_t m0, n0;
 } piece;
 
-/* Of a y in bf16; c is a part of `pre`, or a block that lies nowhere else. */
-static void finish_half(const piece *p, float *c, int64_t ldc, int64_t at, const float *bias, int64_t rows, int64_t columns)
-{
-    enum { MOST = 64 };
-    const matmul *j = p->x->job;
-    const half_kernels *half = p->x->half;
-    float room[MOST];
-    if (j->pre == NULL) {
-        p->x->k->epilogue(c, NULL, bias, NULL, rows, columns, ldc, j->activation);
-        half->round((uint16_t *)j->y + at, j->n, c, ldc, rows, columns);
-        return;
-    }
-    for (int64_t r = 0; r < rows; r++) {
-        for (int64_t d = 0; d < columns; d += MOST) {
-            const int64_t n = least(MOST, columns - d);
-            p->x->k->epilogue(room, c + r * ldc + d, bias != NULL ? bias + d : NULL, NULL, 1, n, MOST, j->activation);
-            half->round((uint16_t *)j->y + at + r * j->n + d, MOST, room, MOST, 1, n);
-        }
-    }
-}
-
 static void finish(const void *context, float *c, int64_t ldc, int64_t row, int64_t column, int64_t rows, int64_t columns)
 {
     const piece *p = context;
     const matmul *j = p->x->job;
     const int64_t n0 = p->n0 + column, at = (p->m0 + row) * j->n + n0;
-    if (j->y_is_half) {
-        finish_half(p, c, ldc, at, j->bias != NULL ? j->bias + n0 : NULL, rows, columns);
+    if (j->rounds) {
+        const half_epilogue job = {.x = c, .ldx = ldc, .bias = j->bias != NULL ? j->bias + n0 : NULL, .rows = rows, .columns = columns, .ld = j->n,
+                                   .y = (char *)j->y + at * (j->y_is_half ? 2 : 4), .y_is_half = j->y_is_half, .pre_is_half = j->pre_is_half,
+                                   .pre = j->pre != NULL ? (char *)j->pre + at * (j->pre_is_half ? 2 : 4) : NULL, .activation = j->activation};
+        p->x->half->epilogue(&job);
         return;
     }
-    p->x->k->epilogue((float *)j->y + at, j->pre != NULL ? j->pre + at : NULL, j->bias != NULL ? j->bias + n0 : NULL, j->residual != NULL ? j->residual + at : NULL,
+    p->x->k->epilogue((float *)j->y + at, j->pre != NULL ? (float *)j->pre + at : NULL, j->bias != NULL ? j->bias + n0 : NULL, j->residual != NULL ? j->residual + at : NULL,
                       rows, columns, j->n, j->activation);
 }
 

@@ -443,13 +443,15 @@ matmul operation_product(const prn_backend_instance *instance, const prn_executa
         job.k = v->k;
         job.transpose_b = !at->transpose_w;
         job.y = out(v, 0);
-        job.y_is_half = is_half(executable, v->op->output[0]);
-        job.c = out(v, 1) != NULL ? out(v, 1) : job.y_is_half ? NULL : out(v, 0);
         job.pre = out(v, 1);
+        job.y_is_half = is_half(executable, v->op->output[0]);
+        job.pre_is_half = is_half(executable, v->op->output[1]);
+        job.rounds = instance->half != NULL && (job.y_is_half || linear_is_rounded(v->op));
+        job.c = job.pre != NULL && !job.pre_is_half ? out(v, 1) : job.pre != NULL || job.y_is_half ? NULL : out(v, 0);
         job.bias = in(v, 2);
         job.residual = in(v, 3);
         job.activation = at->activation;
-        job.has_epilogue = job.y_is_half || job.pre != NULL || job.bias != NULL || job.residual != NULL || at->activation != PRN_ACT_NONE;
+        job.has_epilogue = job.rounds || job.pre != NULL || job.bias != NULL || job.residual != NULL || at->activation != PRN_ACT_NONE;
     }
     job.lda = most(1, job.k);
     job.ldb = most(1, job.transpose_b ? job.k : job.n);
@@ -609,18 +611,23 @@ static void element_task(void *context, int64_t index, uint32_t worker)
     }
 }
 
-/* ACTIVATION whose result is bf16. */
-static void rounded_task(void *context, int64_t index, uint32_t worker)
+/* ACTIVATION and its gradient with precision bf16; each side may be kept in it. */
+static void half_activation_task(void *context, int64_t index, uint32_t worker)
 {
     const share *s = context;
     const operation *v = s->v;
-    float room[ROUND_ELEMENTS];
+    const prn_op *op = v->op;
+    const int x_is_half = is_half(s->executable, op->input[0]), y_is_half = is_half(s->executable, op->output[0]);
+    const int pre_is_half = is_half(s->executable, op->input[1]);
+    const int64_t i = first_of(s, index), n = count_of(s, index);
     (void)worker;
-    for (int64_t i = first_of(s, index), end = i + count_of(s, index), n; i < end; i += n) {
-        n = least(ROUND_ELEMENTS, end - i);
-        s->k->activation(room, in(v, 0) + i, n, v->op->attrs.activation);
-        s->instance->half->round((uint16_t *)v->out[0].data + i, n, room, n, 1, n);
+    if (op->kind == PRN_OP_ACTIVATION_GRAD) {
+        s->instance->half->activation_grad(out(v, 0) + i, in(v, 0) + i, (const char *)v->in[1].data + i * (pre_is_half ? 2 : 4), pre_is_half, n,
+                                           op->attrs.activation, op->attrs.accumulate);
+        return;
     }
+    s->instance->half->activation((char *)v->out[0].data + i * (y_is_half ? 2 : 4), y_is_half, (const char *)v->in[0].data + i * (x_is_half ? 2 : 4),
+                                  x_is_half, n, op->attrs.activation);
 }
 
 /* Elements [i, end) of a matrix: how many of them lie in rows with the flags of the first one's. */
@@ -672,7 +679,8 @@ static void element_wise(share *s)
         s->more = &adam;
     }
     const int is_flagged = (v->op->kind == PRN_OP_ADAMW && v->in[2].data != NULL) || (v->op->kind == PRN_OP_FILL && v->in[0].data != NULL);
-    spread_elements(s, v->m, is_flagged ? flagged_task : is_half(s->executable, v->op->output[0]) ? rounded_task : element_task);
+    const int is_near = s->instance->half != NULL && (v->op->kind == PRN_OP_ACTIVATION || v->op->kind == PRN_OP_ACTIVATION_GRAD);
+    spread_elements(s, v->m, is_flagged ? flagged_task : is_near ? half_activation_task : element_task);
 }
 
 typedef struct sum_job {

@@ -74,16 +74,16 @@ static inline void lane_run(const prn_backend_instance *instance, const lane *l,
 /* c (m, n) = alpha op(a) op(b) + beta c, row-major; then, when `has_epilogue`, y = act(c + bias) + residual. beta is 0 or 1. */
 typedef struct matmul {
     const void *a, *b;
-    float *c; /* NULL where y is bf16 and there is no `pre` */
+    float *c; /* NULL where the sums lie nowhere */
     int64_t m, n, k, lda, ldb;
     int transpose_a, transpose_b;
     float alpha, beta;
     int has_epilogue, activation;
+    int rounds; /* the epilogue is half_epilogue's */
     int is_half; /* a and b are rounded to bf16 */
-    int a_is_half, b_is_half, y_is_half; /* or are bf16 already: halves.c */
+    int a_is_half, b_is_half, y_is_half, pre_is_half; /* kept in bf16: halves.c */
     const float *packed; /* b as half_kernels.pack leaves it, when it has been there before; or NULL */
-    void *y;
-    float *pre; /* `c` is `pre` when given, else y */
+    void *y, *pre; /* `c` is `pre` when given, else y, unless that is bf16 */
     const float *bias, *residual;
     /* more work for the same round of tasks, of a transposed product: out (columns) (+)= sums over rows of x (rows, columns) */
     const float *sums_of;
@@ -105,6 +105,12 @@ int64_t matmul_panels(const prn_backend_instance *instance, const matmul *job);
 matmul operation_product(const prn_backend_instance *instance, const prn_executable *executable, const operation *v);
 
 /* ---- halves.c ---- */
+
+/* With precision bf16, 1 for a LINEAR whose `pre` is rounded before it is activated. */
+static inline int linear_is_rounded(const prn_op *op)
+{
+    return op->attrs.activation != PRN_ACT_NONE && op->input[3] == PRN_NO_TENSOR;
+}
 
 /* is_half (tensor_count): 1 for what is bf16. */
 void halves_choose(const prn_program *program, uint8_t *is_half);
