@@ -19,6 +19,7 @@ struct prn_buffer {
     void *pages; /* what to free for a large buffer (buffers.h); NULL: `data` is the host's */
     int64_t elements;
     uint32_t type; /* a prn_type */
+    int wishes_huge; /* buffer_wish_huge has been called */
 };
 
 /* A tensor with its run-time sizes and memory. */

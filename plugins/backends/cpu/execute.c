@@ -10,6 +10,8 @@
  */
 #include "operations.h"
 
+#include "../common/buffers.h"
+
 #include <limits.h>
 #include <sched.h>
 #include <stdatomic.h>
@@ -176,6 +178,7 @@ prn_status execute(prn_backend_instance *instance, prn_executable *executable, u
     if (status != PRN_OK) {
         return status;
     }
+    buffer_wish_huge(binding->buffers[PRN_SLOT_WORKSPACE]);
     const uint32_t first = program->segments[segment].first_op, end = first + program->segments[segment].op_count;
     for (uint32_t i = first; i < end && status == PRN_OK; i++) {
         status = ready(program, i, binding, &executable->views[i], error);
@@ -370,6 +373,7 @@ prn_status execute_each(prn_backend_instance *instance, prn_executable *executab
     if (status != PRN_OK || count == 0) {
         return status;
     }
+    buffer_wish_huge(bindings[0].buffers[PRN_SLOT_WORKSPACE]);
     x.first = program->segments[segment].first_op;
     x.end = x.first + program->segments[segment].op_count;
     atomic_init(&x.refused, INT64_MAX);
