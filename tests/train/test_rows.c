@@ -44,9 +44,11 @@ static prn_status write_counted(prn_backend_instance *instance, prn_buffer *buff
     return seeing->buffer_write(instance, buffer, offset, type, source, count, error);
 }
 
+typedef prn_status writing(prn_backend_instance *instance, prn_buffer *buffer, int64_t offset, prn_host_type type, const void *source, int64_t count,
+                           prn_error *error);
+
 /* In one piece, so that towers may hold their gradients. */
-static prn__device with_write(const prn__device *device, prn_status (*write)(prn_backend_instance *, prn_buffer *, int64_t, prn_host_type, const void *, int64_t,
-                                                                            prn_error *))
+static prn__device with_write(const prn__device *device, writing *write)
 {
     prn__device result = *device;
     seeing = device->backend;

@@ -66,7 +66,8 @@ static int is_apart(const prn_program *program, const prn_op *op, int output)
 static int has_room(const prn_program *program, const prn_op *op)
 {
     const prn_tensor *x = op->kind == PRN_OP_LINEAR ? &program->tensors[op->input[0]] : NULL;
-    return x == NULL || (x->rank > 0 && x->dim[x->rank - 1].symbol < 0 && x->dim[x->rank - 1].fixed <= HALF_SPAN);
+    return x == NULL || (x->rank > 0 && x->dim[x->rank - 1].symbol < 0 && x->dim[x->rank - 1].fixed > 0 &&
+                         x->dim[x->rank - 1].fixed <= HALF_SPAN);
 }
 
 static int is_pairs(const prn_tensor *t)

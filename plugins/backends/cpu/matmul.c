@@ -83,7 +83,8 @@ static grid grid_of(const matmul *j, const kernels *table)
         grid g = {0, 0, step_of(m, down, down_align), step_of(n, across, across_align)};
         g.down = (m + g.m_step - 1) / g.m_step;
         g.across = (n + g.n_step - 1) / g.n_step;
-        /* what is read or packed again: a once for every piece across, b once for every piece down (not in bf16, where all of it is packed before); and a share for pieces that do not come out even */
+        /* what is read or packed again: a once for every piece across, b once for every piece down (not in bf16, where all of it has been packed
+         * before); and a share for pieces that do not come out even */
         const double packed = j->is_half ? 1 + OWN_PACKING * (double)g.across / (double)n
                               : own && !j->transpose_a ? 1 + OWN_PACKING * (double)g.down / (double)m
                                                        : (double)g.across * (double)m + (double)g.down * (double)n;
@@ -129,8 +130,8 @@ static void finish(const void *context, float *c, int64_t ldc, int64_t row, int6
         p->x->half->epilogue(&job);
         return;
     }
-    p->x->k->epilogue((float *)j->y + at, j->pre != NULL ? (float *)j->pre + at : NULL, j->bias != NULL ? j->bias + n0 : NULL, j->residual != NULL ? j->residual + at : NULL,
-                      rows, columns, j->n, j->activation);
+    p->x->k->epilogue((float *)j->y + at, j->pre != NULL ? (float *)j->pre + at : NULL, j->bias != NULL ? j->bias + n0 : NULL,
+                      j->residual != NULL ? j->residual + at : NULL, rows, columns, j->n, j->activation);
 }
 
 /* Sides as they lie, from a's row m0, b's column n0 and step k0 of the inner dimension on. */
@@ -192,7 +193,8 @@ static void task(void *context, int64_t index, uint32_t worker)
 
 static product_job whole_side(const matmul *j)
 {
-    return (product_job){.b = j->b, .b_is_half = j->b_is_half, .b_inner = j->transpose_b ? 1 : j->ldb, .b_column = j->transpose_b ? j->ldb : 1, .n = j->n, .k = j->k};
+    return (product_job){.b = j->b, .b_is_half = j->b_is_half, .b_inner = j->transpose_b ? 1 : j->ldb, .b_column = j->transpose_b ? j->ldb : 1, .n = j->n,
+                         .k = j->k};
 }
 
 int64_t matmul_panels(const prn_backend_instance *instance, const matmul *job)

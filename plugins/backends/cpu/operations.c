@@ -655,7 +655,8 @@ static void flagged_task(void *context, int64_t index, uint32_t worker)
         const int flags = rows[i / columns], has_gradient = flags & PRN_ROW_GRADIENT, has_moments = has_gradient || flags & PRN_ROW_MOMENTS;
         n = run_of(rows, columns, i, end);
         if (is_update) {
-            s->k->adamw(out(v, 0) + i, has_moments ? out(v, 1) + i : NULL, has_moments ? out(v, 2) + i : NULL, has_gradient ? in(v, 0) + i : NULL, n, s->more);
+            s->k->adamw(out(v, 0) + i, has_moments ? out(v, 1) + i : NULL, has_moments ? out(v, 2) + i : NULL, has_gradient ? in(v, 0) + i : NULL, n,
+                        s->more);
         } else if (has_gradient) {
             s->k->fill(out(v, 0) + i, (float)v->op->attrs.alpha, n, 0);
         }
