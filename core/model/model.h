@@ -72,8 +72,8 @@ prn_status prn__model_save(const prn__model *model, const char *folder, const fl
 
 /* AdamW inside a tower's program: a parameter's gradient lives in the workspace and only until it has been used up, so no vector of all
  * gradients exists. Slots besides a training tower's: m, v (flat, as the parameters), hyper (8, see ADAMW), norms (two elements a parameter, in the
- * model's order: the sum of squares of its gradient, of each part that prn__parameter_parts names; the second of a whole one is not written); of a text tower also
- * table_rows (U8: prn_row_flags of the vocabulary's table). */
+ * model's order: the sum of squares of its gradient, of each part that prn__parameter_parts names; the second of a whole one is not written); of a
+ * text tower also table_rows (U8: prn_row_flags of the vocabulary's table). */
 typedef struct prn__tower_update {
     double beta1, beta2, epsilon, decay;
     int is_late; /* 0: each parameter is updated within "backward", as soon as its gradient is complete; 1: all in a segment "update" */

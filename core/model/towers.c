@@ -200,10 +200,8 @@ static void gradient_complete(void *context, prn__graph *graph, int32_t paramete
         const int64_t first = u->model->parameters[i].offset;
         if (p->offset >= first && p->offset < first + u->model->parameters[i].elements) {
             (void)snprintf(name, sizeof name, "norm %s", p->name);
-            const int32_t inputs[PRN_OP_MAX_INPUTS] = {gradient, gradient, parameter == u->table ? u->rows : PRN_NO_TENSOR, PRN_NO_TENSOR, PRN_NO_TENSOR};
-            int32_t norm[PRN_OP_MAX_OUTPUTS] = {PRN_NO_TENSOR, PRN_NO_TENSOR, PRN_NO_TENSOR};
-            norm[0] = prn__graph_bound(graph, name, u->norms, 2 * (int64_t)i + (p->offset > first), 0, NULL);
-            (void)prn__graph_op(graph, PRN_OP_DOT, inputs, norm, 1, NULL, name);
+            int32_t norm = prn__graph_bound(graph, name, u->norms, 2 * (int64_t)i + (p->offset > first), 0, NULL);
+            (void)prn__graph_dot(graph, name, gradient, gradient, parameter == u->table ? u->rows : PRN_NO_TENSOR, norm);
             break;
         }
     }

@@ -357,7 +357,7 @@ static void multiply_rule(derivation *d, const prn_op *op, int32_t dy)
     if (tensor(d, b)->rank == tensor(d, a)->rank) {
         product_rule(d, b, dy, a);
     } else if (wants(d, b)) { /* a scalar factor gathers over all elements */
-        int32_t g = prn__graph_dot(d->graph, "scalar_grad", dy, a, NONE);
+        int32_t g = prn__graph_dot(d->graph, "scalar_grad", dy, a, NONE, NONE);
         if (g != NONE) {
             contribute(d, b, g, 1.0, 1);
         }

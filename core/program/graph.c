@@ -462,8 +462,8 @@ int32_t prn__graph_axpby(prn__graph *graph, const char *name, double alpha, int3
     return prn__graph_op(graph, PRN_OP_AXPBY, INPUTS(a, b, NONE, NONE, NONE), outputs, 1u, &attrs, name);
 }
 
-int32_t prn__graph_dot(prn__graph *graph, const char *name, int32_t a, int32_t b, int32_t out)
+int32_t prn__graph_dot(prn__graph *graph, const char *name, int32_t a, int32_t b, int32_t rows, int32_t out)
 {
     int32_t outputs[PRN_OP_MAX_OUTPUTS] = {out, NONE, NONE};
-    return prn__graph_op(graph, PRN_OP_DOT, INPUTS(a, b, NONE, NONE, NONE), outputs, 1u, NULL, name);
+    return prn__graph_op(graph, PRN_OP_DOT, INPUTS(a, b, rows, NONE, NONE), outputs, 1u, NULL, name);
 }

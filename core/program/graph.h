@@ -47,7 +47,8 @@ int32_t prn__graph_lookup(prn__graph *graph, const char *name, int32_t ids, int3
 int32_t prn__graph_gather_rows(prn__graph *graph, const char *name, int32_t x, int32_t rows, int32_t stride);
 int32_t prn__graph_l2_normalise(prn__graph *graph, const char *name, int32_t x, int32_t out);
 int32_t prn__graph_axpby(prn__graph *graph, const char *name, double alpha, int32_t a, double beta, int32_t b, int32_t out);
-int32_t prn__graph_dot(prn__graph *graph, const char *name, int32_t a, int32_t b, int32_t out);
+/* `rows`: flags of the rows of a (program.h), or PRN_NO_TENSOR. */
+int32_t prn__graph_dot(prn__graph *graph, const char *name, int32_t a, int32_t b, int32_t rows, int32_t out);
 
 /* A known gradient: `gradient` is dLoss/d`tensor`. As a seed it is read; as a target it is written (bound tensors). */
 typedef struct prn__gradient {

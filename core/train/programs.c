@@ -157,7 +157,7 @@ prn_status prn__loss_graph(const prn__trainer *t, const prn__loss_terms *terms, 
         }
     }
     if (status == PRN_OK) {
-        (void)prn__graph_dot(g, "tile_loss", c.total, weights, total);
+        (void)prn__graph_dot(g, "tile_loss", c.total, weights, PRN_NO_TENSOR, total);
         status = prn__graph_derive(g, "backward", &(prn__gradient){c.total, weights, 0}, 1,
                                    (const prn__gradient[3]){{rows, row_gradients, 1}, {columns, column_gradients, 1}, {scale, scale_gradient, 1}}, 3,
                                    PRN_NO_SYMBOL, PRN_NO_SYMBOL, 0, error);
@@ -266,13 +266,10 @@ static int32_t flags_tensor(const prn__trainer *t, prn__graph *g)
 /* Into element `index` of the norms. */
 static void squared_norm(const prn__trainer *t, prn__graph *g, const char *name, int32_t slot, const range *r, int32_t flags, int32_t norms, size_t index)
 {
-    int32_t inputs[PRN_OP_MAX_INPUTS] = {PRN_NO_TENSOR, PRN_NO_TENSOR, r->is_table ? flags : PRN_NO_TENSOR, PRN_NO_TENSOR, PRN_NO_TENSOR};
-    int32_t outputs[PRN_OP_MAX_OUTPUTS] = {PRN_NO_TENSOR, PRN_NO_TENSOR, PRN_NO_TENSOR};
+    const int32_t gradient = range_tensor(t, g, name, slot, r);
     char label[160];
     (void)snprintf(label, sizeof label, "norm %s", name);
-    inputs[0] = inputs[1] = range_tensor(t, g, name, slot, r);
-    outputs[0] = prn__graph_bound(g, label, norms, (int64_t)index, 0, NULL);
-    (void)prn__graph_op(g, PRN_OP_DOT, inputs, outputs, 1, NULL, label);
+    (void)prn__graph_dot(g, label, gradient, gradient, r->is_table ? flags : PRN_NO_TENSOR, prn__graph_bound(g, label, norms, (int64_t)index, 0, NULL));
 }
 
 /* AdamW on one range. slots: parameters, m, v, gradients. */
@@ -440,7 +437,7 @@ prn_status prn__vectors_graph(prn__graph **result, prn_error *error)
     (void)prn__graph_op(g, PRN_OP_MULTIPLY, inputs, outputs, 1, NULL, "multiplied");
 
     prn__graph_segment(g, "dot");
-    (void)prn__graph_dot(g, "dot", a, b, sum);
+    (void)prn__graph_dot(g, "dot", a, b, PRN_NO_TENSOR, sum);
     *result = g;
     return PRN_OK;
 }

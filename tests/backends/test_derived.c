@@ -483,7 +483,7 @@ static void itself(net *n)
 {
     const int32_t x = x_rows(n), h = prn__graph_linear(n->g, "h", x, square(n, "w"), NONE, NONE, PRN_ACT_NONE, 0);
     const int32_t twice = prn__graph_axpby(n->g, "twice", 1, h, 1, h, NONE), odd = prn__graph_axpby(n->g, "odd", 0.3, twice, -0.7, twice, NONE);
-    const int32_t squares = multiply(n, odd, odd), norm = prn__graph_dot(n->g, "norm", h, h, NONE);
+    const int32_t squares = multiply(n, odd, odd), norm = prn__graph_dot(n->g, "norm", h, h, NONE, NONE);
     const int32_t linear = prn__graph_linear(n->g, "self", squares, square(n, "v"), NONE, squares, PRN_ACT_GELU, 0);
     const int32_t gram = op(n, PRN_OP_SIMILARITY, linear, linear, NONE, 1, (prn_op_attrs){0}, "gram");
     loss_at(n, gram, 2, rows_of(n), rows_of(n), -1);
@@ -624,7 +624,7 @@ static void scalars(net *n)
     const int32_t h = multiply(n, prn__graph_linear(n->g, "h", x, w, NONE, NONE, PRN_ACT_NONE, 0), e);
     const int32_t grown = op(n, PRN_OP_EXP, prn__graph_axpby(n->g, "half", 0.2, h, 0, NONE, NONE), NONE, NONE, 1, (prn_op_attrs){0}, "grown");
     const int32_t sum = op(n, PRN_OP_SUM, grown, NONE, NONE, 1, (prn_op_attrs){0}, "sum");
-    const int32_t away = prn__graph_axpby(n->g, "away", 1, w, -1, anchor, NONE), distance = prn__graph_dot(n->g, "distance", away, away, NONE);
+    const int32_t away = prn__graph_axpby(n->g, "away", 1, w, -1, anchor, NONE), distance = prn__graph_dot(n->g, "distance", away, away, NONE, NONE);
     loss_scalar(n, prn__graph_axpby(n->g, "total", 0.1, multiply(n, sum, e), 0.5, multiply(n, distance, s), NONE));
     loss_at(n, w, 2, prn__fixed(C), prn__fixed(C), -1);
     loss_scalar(n, s);

@@ -61,14 +61,21 @@ static void exponential(void **state)
     prn__free(y);
 }
 
+/* n values from -12 up to 12. */
+static float *evenly(int n)
+{
+    float *x = prn__alloc_array((size_t)n, sizeof *x);
+    for (int i = 0; i < n; i++) {
+        x[i] = -12 + 24.0f * (float)i / (float)n;
+    }
+    return x;
+}
+
 static void gelu(void **state)
 {
     enum { N = 240001 };
-    float *x = prn__alloc_array(N, sizeof *x), *y = prn__alloc_array(N, sizeof *y), *slope = prn__alloc_array(N, sizeof *slope);
+    float *x = evenly(N), *y = prn__alloc_array(N, sizeof *y), *slope = prn__alloc_array(N, sizeof *slope);
     (void)state;
-    for (int i = 0; i < N; i++) {
-        x[i] = -12 + 24.0f * (float)i / N;
-    }
     for (int k = 0; k < 3; k++) {
         bench b;
         if (bench_open(&b, 1, isas[k])) {
@@ -116,11 +123,8 @@ static void gelu(void **state)
 static void gelu_near(void **state)
 {
     enum { N = 240001 };
-    float *x = prn__alloc_array(N, sizeof *x), *y = prn__alloc_array(N, sizeof *y), *slope = prn__alloc_array(N, sizeof *slope);
+    float *x = evenly(N), *y = prn__alloc_array(N, sizeof *y), *slope = prn__alloc_array(N, sizeof *slope);
     (void)state;
-    for (int i = 0; i < N; i++) {
-        x[i] = -12 + 24.0f * (float)i / N;
-    }
     for (int k = 0; k < 3; k++) {
         for (int activation = PRN_ACT_GELU; activation <= PRN_ACT_QUICK_GELU; activation++) {
             bench b;

@@ -233,7 +233,7 @@ static void test_hostile_sizes(void **state)
     const int32_t slot = prn__graph_slot(g, "data", PRN_REAL);
     const int32_t a = bound(g, "a", slot, 0, 2, prn__fixed(INT64_MAX / 2), prn__fixed(8));
     const int32_t y = bound(g, "y", slot, 0, 0, prn__fixed(0), prn__fixed(0));
-    (void)prn__graph_dot(g, "dot", prn__graph_axpby(g, "copy", 1, a, 0, NONE, NONE), a, y);
+    (void)prn__graph_dot(g, "dot", prn__graph_axpby(g, "copy", 1, a, 0, NONE, NONE), a, NONE, y);
     assert_int_equal(prn__graph_finish(g, &p, &error), PRN_INVALID);
     assert_non_null(strstr(error.message, "too large"));
     prn__graph_destroy(g);

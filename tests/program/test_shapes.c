@@ -539,7 +539,7 @@ static void test_macs(void **state)
         (void)perform(&w, &cases[i].c, out);
         for (int k = 0; k < PRN_OP_MAX_OUTPUTS; k++) { /* somebody must need each result */
             if (out[k] != NONE && cases[i].c.out[k][0] != '=') {
-                (void)prn__graph_dot(w.g, "use", out[k], out[k], tensor(&w, "r", "used", 9000));
+                (void)prn__graph_dot(w.g, "use", out[k], out[k], NONE, tensor(&w, "r", "used", 9000));
             }
         }
         if (prn__graph_finish(w.g, &p, &error) != PRN_OK) {

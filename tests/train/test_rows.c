@@ -101,6 +101,7 @@ static result train(const prn__device *device, int is_held, int is_memory)
     double loss;
     OK(prn__trainer_create(f.model, device, &config, &t, error));
     OK(prn__trainer_set_state(t, f.flat, NULL, NULL, 0, error));
+    assert_int_equal(prn__trainer_is_held(t), is_held);
     for (int i = 0; i < STEPS; i++) {
         OK(prn__trainer_step(t, &f.batch[i], 1e-3, NULL, error));
     }

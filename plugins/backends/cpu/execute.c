@@ -123,7 +123,6 @@ prn_status executable_compile(prn_backend_instance *instance, const prn_program 
     memset(made, 0, sizeof *made);
     made->program = program;
     made->need = need_of(instance, program, maxima);
-    host->release(host->self, maxima);
     int enough = lane_init(host, &made->together, -1, &made->need) &&
                  !__builtin_mul_overflow(made->need.worker_floats, (int64_t)host->thread_count(host->self), &all_floats);
     if (enough) {
@@ -142,15 +141,16 @@ prn_status executable_compile(prn_backend_instance *instance, const prn_program 
         enough = reserve(host, program->op_count, sizeof *made->views, "cpu executable", &memory);
         made->views = memory;
     }
+    for (uint32_t t = 0; t < program->tensor_count && enough; t++) {
+        made->is_half[t] = 0;
+    }
+    if (enough && instance->half != NULL) {
+        halves_choose(program, maxima, made->is_half);
+    }
+    host->release(host->self, maxima);
     if (!enough) {
         executable_destroy(instance, made);
         return prn_error_set(error, PRN_NO_MEMORY, "no memory to compile program '%s'; use a smaller batch", program->name);
-    }
-    for (uint32_t t = 0; t < program->tensor_count; t++) {
-        made->is_half[t] = 0;
-    }
-    if (instance->half != NULL) {
-        halves_choose(program, made->is_half);
     }
     *executable = made;
     return PRN_OK;

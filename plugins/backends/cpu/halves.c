@@ -28,34 +28,27 @@ static int may_read(const prn_op *op, int input)
     }
 }
 
-static int64_t most_elements(const prn_program *program, const prn_tensor *t)
+/* At the symbols' largest values. */
+static int overlap(const prn_tensor *a, const prn_tensor *b, const int64_t *maxima)
 {
-    int64_t elements = 1;
-    for (uint32_t d = 0; d < t->rank; d++) {
-        const int64_t symbol = t->dim[d].symbol >= 0 ? program->symbols[t->dim[d].symbol].maximum : 1;
-        if (__builtin_mul_overflow(elements, t->dim[d].fixed, &elements) || __builtin_mul_overflow(elements, symbol, &elements)) {
-            return INT64_MAX / 2;
-        }
+    operand x, y;
+    if (a->slot != b->slot || !operand_size(a, maxima, &x) || !operand_size(b, maxima, &y)) {
+        return a->slot == b->slot;
     }
-    return elements;
-}
-
-static int overlap(const prn_program *program, const prn_tensor *a, const prn_tensor *b)
-{
-    return a->slot == b->slot && a->offset < b->offset + most_elements(program, b) && b->offset < a->offset + most_elements(program, a);
+    return a->offset < b->offset + y.elements && b->offset < a->offset + x.elements;
 }
 
 /* An operation that writes in the place of what it reads may not move its result to other bytes. */
-static int is_apart(const prn_program *program, const prn_op *op, int output)
+static int is_apart(const prn_program *program, const int64_t *maxima, const prn_op *op, int output)
 {
     const prn_tensor *y = &program->tensors[op->output[output]];
     for (int i = 0; i < PRN_OP_MAX_INPUTS; i++) {
-        if (op->input[i] != PRN_NO_TENSOR && overlap(program, y, &program->tensors[op->input[i]])) {
+        if (op->input[i] != PRN_NO_TENSOR && overlap(y, &program->tensors[op->input[i]], maxima)) {
             return 0;
         }
     }
     for (int i = 0; i < PRN_OP_MAX_OUTPUTS; i++) {
-        if (i != output && op->output[i] != PRN_NO_TENSOR && overlap(program, y, &program->tensors[op->output[i]])) {
+        if (i != output && op->output[i] != PRN_NO_TENSOR && overlap(y, &program->tensors[op->output[i]], maxima)) {
             return 0;
         }
     }
@@ -76,7 +69,7 @@ static int is_pairs(const prn_tensor *t)
     return t->slot == PRN_SLOT_WORKSPACE && t->type == PRN_REAL && last != NULL && last->symbol < 0 && last->fixed > 0 && last->fixed % 2 == 0;
 }
 
-void halves_choose(const prn_program *program, uint8_t *is_half)
+void halves_choose(const prn_program *program, const int64_t *maxima, uint8_t *is_half)
 {
     enum { WRITTEN = 1, NEVER = 2 };
     for (uint32_t t = 0; t < program->tensor_count; t++) {
@@ -91,7 +84,7 @@ void halves_choose(const prn_program *program, uint8_t *is_half)
         }
         for (int k = 0; k < PRN_OP_MAX_OUTPUTS; k++) {
             if (op->output[k] != PRN_NO_TENSOR) {
-                is_half[op->output[k]] |= may_write(op, k) && is_apart(program, op, k) && has_room(program, op) ? WRITTEN : NEVER;
+                is_half[op->output[k]] |= may_write(op, k) && is_apart(program, maxima, op, k) && has_room(program, op) ? WRITTEN : NEVER;
             }
         }
     }

@@ -125,8 +125,8 @@ static void finish(const void *context, float *c, int64_t ldc, int64_t row, int6
     const int64_t n0 = p->n0 + column, at = (p->m0 + row) * j->n + n0;
     if (j->rounds) {
         const half_epilogue job = {.x = c, .ldx = ldc, .bias = j->bias != NULL ? j->bias + n0 : NULL, .rows = rows, .columns = columns, .ld = j->n,
-                                   .y = (char *)j->y + at * (j->y_is_half ? 2 : 4), .y_is_half = j->y_is_half, .pre_is_half = j->pre_is_half,
-                                   .pre = j->pre != NULL ? (char *)j->pre + at * (j->pre_is_half ? 2 : 4) : NULL, .activation = j->activation};
+                                   .y = element_at(j->y, at, j->y_is_half), .y_is_half = j->y_is_half, .pre_is_half = j->pre_is_half,
+                                   .pre = j->pre != NULL ? element_at(j->pre, at, j->pre_is_half) : NULL, .activation = j->activation};
         p->x->half->epilogue(&job);
         return;
     }
@@ -138,13 +138,13 @@ static void finish(const void *context, float *c, int64_t ldc, int64_t row, int6
 static product_job own_job(const matmul_context *x, int64_t m0, int64_t n0, int64_t k0, uint32_t worker)
 {
     const matmul *j = x->job;
-    product_job job = {.scratch = x->executable->worker_scratch + (int64_t)worker * x->executable->need.worker_floats, .ldc = j->n};
+    product_job job = {.scratch = worker_room(x->executable, worker), .ldc = j->n};
     job.a_row = j->transpose_a ? 1 : j->lda;
     job.a_inner = j->transpose_a ? j->lda : 1;
     job.b_inner = j->transpose_b ? 1 : j->ldb;
     job.b_column = j->transpose_b ? j->ldb : 1;
-    job.a = (const char *)j->a + (m0 * job.a_row + k0 * job.a_inner) * (j->a_is_half ? 2 : 4);
-    job.b = (const char *)j->b + (n0 * job.b_column + k0 * job.b_inner) * (j->b_is_half ? 2 : 4);
+    job.a = element_at(j->a, m0 * job.a_row + k0 * job.a_inner, j->a_is_half);
+    job.b = element_at(j->b, n0 * job.b_column + k0 * job.b_inner, j->b_is_half);
     job.a_is_half = j->a_is_half;
     job.b_is_half = j->b_is_half;
     job.is_far = j->transpose_a && j->k * (j->lda + j->ldb) >= FETCHED;
@@ -217,7 +217,7 @@ typedef struct pack_context {
 static void pack_task(void *context, int64_t index, uint32_t worker)
 {
     const pack_context *x = context;
-    matmul_pack(x->instance, x->job, x->executable->packed, x->executable->worker_scratch + (int64_t)worker * x->executable->need.worker_floats, index);
+    matmul_pack(x->instance, x->job, x->executable->packed, worker_room(x->executable, worker), index);
 }
 
 /* ---- long sums into small results: gradients by weights of narrow layers ---- */

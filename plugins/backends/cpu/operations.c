@@ -249,14 +249,14 @@ static void layer_norm_task(void *context, int64_t index, uint32_t worker)
     const operation *v = s->v;
     const int64_t first = first_of(s, index), end = first + count_of(s, index);
     const int rounds = is_half(s->executable, v->op->output[0]);
-    float *room = s->executable->worker_scratch + (int64_t)worker * s->executable->need.worker_floats;
+    float *room = worker_room(s->executable, worker);
     for (int64_t r = first, rows; r < end; r += rows) {
         const int64_t at = r * v->n;
         rows = rounds ? least(most(1, ROUND_ELEMENTS / v->n), end - r) : end - r;
         s->k->layer_norm(rounds ? room : out(v, 0) + at, out(v, 1) != NULL ? out(v, 1) + r : NULL, out(v, 2) != NULL ? out(v, 2) + r : NULL,
                          in(v, 0) + at, in(v, 1), in(v, 2), rows, v->n, (float)v->op->attrs.epsilon);
         if (rounds) {
-            s->instance->half->round((uint16_t *)v->out[0].data + at, v->n, room, v->n, rows, v->n);
+            s->instance->half->round(element_at(out(v, 0), at, 1), v->n, room, v->n, rows, v->n);
         }
     }
 }
@@ -332,7 +332,7 @@ static void attention_task(void *context, int64_t index, uint32_t worker)
                                                              : (half != NULL ? half->attention : s->k->attention);
     attention_job job = {
         .qkv = in(v, is_grad ? 1 : 0),
-        .scratch = s->executable->worker_scratch + (int64_t)worker * s->executable->need.worker_floats,
+        .scratch = worker_room(s->executable, worker),
         .c = v->n,
         .heads = v->heads,
         .width = v->head_width,
@@ -622,12 +622,11 @@ static void half_activation_task(void *context, int64_t index, uint32_t worker)
     const int64_t i = first_of(s, index), n = count_of(s, index);
     (void)worker;
     if (op->kind == PRN_OP_ACTIVATION_GRAD) {
-        s->instance->half->activation_grad(out(v, 0) + i, in(v, 0) + i, (const char *)v->in[1].data + i * (pre_is_half ? 2 : 4), pre_is_half, n,
-                                           op->attrs.activation, op->attrs.accumulate);
+        s->instance->half->activation_grad(out(v, 0) + i, in(v, 0) + i, element_at(in(v, 1), i, pre_is_half), pre_is_half, n, op->attrs.activation,
+                                           op->attrs.accumulate);
         return;
     }
-    s->instance->half->activation((char *)v->out[0].data + i * (y_is_half ? 2 : 4), y_is_half, (const char *)v->in[0].data + i * (x_is_half ? 2 : 4),
-                                  x_is_half, n, op->attrs.activation);
+    s->instance->half->activation(element_at(out(v, 0), i, y_is_half), y_is_half, element_at(in(v, 0), i, x_is_half), x_is_half, n, op->attrs.activation);
 }
 
 /* Elements [i, end) of a matrix: how many of them lie in rows with the flags of the first one's. */

@@ -51,6 +51,17 @@ struct prn_executable {
     float **weights_of;      /* (op_count): where in `weights` an operation's are, NULL for none; with `alone` */
 };
 
+static inline float *worker_room(const prn_executable *executable, uint32_t worker)
+{
+    return executable->worker_scratch + (int64_t)worker * executable->need.worker_floats;
+}
+
+/* Element i of fp32, or of bf16. */
+static inline void *element_at(const void *p, int64_t i, int is_half)
+{
+    return (void *)((uintptr_t)p + (uintptr_t)i * (is_half ? sizeof(uint16_t) : sizeof(float)));
+}
+
 /* Checks what only the data can tell (row offsets) and the library's limits. [orchestrator] */
 prn_status operation_prepare(operation *v, prn_error *error);
 
@@ -112,8 +123,8 @@ static inline int linear_is_rounded(const prn_op *op)
     return op->attrs.activation != PRN_ACT_NONE && op->input[3] == PRN_NO_TENSOR;
 }
 
-/* is_half (tensor_count): 1 for what is bf16. */
-void halves_choose(const prn_program *program, uint8_t *is_half);
+/* maxima: of the symbols. is_half (tensor_count): 1 for what is bf16. */
+void halves_choose(const prn_program *program, const int64_t *maxima, uint8_t *is_half);
 
 /* ---- weights.c ---- */
 

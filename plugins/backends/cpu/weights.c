@@ -5,11 +5,6 @@
  */
 #include "operations.h"
 
-static float *scratch_of(const prn_executable *executable, uint32_t worker)
-{
-    return executable->worker_scratch + (int64_t)worker * executable->need.worker_floats;
-}
-
 static int has_weights(const prn_op *op)
 {
     return op->kind == PRN_OP_LINEAR || op->kind == PRN_OP_LINEAR_GRAD_X;
@@ -69,7 +64,7 @@ static void pack_task(void *context, int64_t index, uint32_t worker)
     if (packed != NULL) {
         const matmul job = operation_product(x->instance, x->executable, &x->executable->views[i]);
         for (int64_t p = 0; p < matmul_panels(x->instance, &job); p++) {
-            matmul_pack(x->instance, &job, packed, scratch_of(x->executable, worker), p);
+            matmul_pack(x->instance, &job, packed, worker_room(x->executable, worker), p);
         }
     }
 }
