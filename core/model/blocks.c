@@ -3,7 +3,7 @@
 
 enum {
     LAYER_WEIGHTS = 1 << 16, /* of the widest product of a layer that is narrow, its two sides w and 4w: packed again for every block */
-    ROWS = 256,              /* of a block: what they need while a product is made lies in the second-level cache */
+    ROWS = 512,              /* of a block: what they need while a product is made lies in the second-level cache */
     BLOCKS = 8,              /* fewer leave cores idle; then blocks are smaller, but of no fewer rows than */
     ROWS_LEAST = 96,
     CAPTION = 16,            /* tokens of a caption as they usually are */

@@ -257,7 +257,7 @@ static void the_table_says_what_it_is(void **state)
     assert_non_null(strstr(info.name, "2 threads"));
     assert_non_null(strstr(info.detail, "kernels "));
     assert_true(info.memory_bytes > 0);
-    assert_string_equal(b.cpu.backend->numerics, "cpu-4");
+    assert_string_equal(b.cpu.backend->numerics, "cpu-5");
     assert_string_equal(b.reference.backend->numerics, "reference-1");
     const prn_option_value value = {.struct_size = (uint32_t)sizeof value, .is_given = 1, .string = "avx1024"};
     prn_backend_instance *instance;

@@ -130,7 +130,7 @@ static void test_sizes(void **state)
     const prn__device whole = with(&d.device, 0);
     assert_int_equal(prn__block_items(f->model, &d.device, 0, BATCH), 6); /* 17 positions */
     assert_int_equal(prn__block_items(f->model, &d.device, 1, BATCH), 8); /* 12 tokens at most */
-    assert_int_equal(prn__block_items(f->model, &d.device, 0, 5000), 15);
+    assert_int_equal(prn__block_items(f->model, &d.device, 0, 5000), 30);
     for (int is_text = 0; is_text < 2; is_text++) {
         for (int64_t items = 1; items < 300; items++) {
             const int64_t block = prn__block_items(f->model, &d.device, is_text, items);

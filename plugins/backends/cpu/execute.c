@@ -82,6 +82,7 @@ void executable_destroy(prn_backend_instance *instance, prn_executable *executab
         host->release(host->self, executable->is_half);
         host->release(host->self, executable->worker_scratch);
         host->release(host->self, executable->packed);
+        host->release(host->self, executable->program);
         host->release(host->self, executable);
     }
 }
@@ -121,9 +122,9 @@ prn_status executable_compile(prn_backend_instance *instance, const prn_program 
         maxima[i] = program->symbols[i].maximum;
     }
     memset(made, 0, sizeof *made);
-    made->program = program;
+    made->program = program_fused(host, program);
     made->need = need_of(instance, program, maxima);
-    int enough = lane_init(host, &made->together, -1, &made->need) &&
+    int enough = made->program != NULL && lane_init(host, &made->together, -1, &made->need) &&
                  !__builtin_mul_overflow(made->need.worker_floats, (int64_t)host->thread_count(host->self), &all_floats);
     if (enough) {
         enough = reserve(host, all_floats, sizeof(float), "cpu scratch", &memory);
@@ -138,14 +139,14 @@ prn_status executable_compile(prn_backend_instance *instance, const prn_program 
         made->is_half = memory;
     }
     if (enough) {
-        enough = reserve(host, program->op_count, sizeof *made->views, "cpu executable", &memory);
+        enough = reserve(host, made->program->op_count, sizeof *made->views, "cpu executable", &memory);
         made->views = memory;
     }
     for (uint32_t t = 0; t < program->tensor_count && enough; t++) {
         made->is_half[t] = 0;
     }
     if (enough && instance->half != NULL) {
-        halves_choose(program, maxima, made->is_half);
+        halves_choose(made->program, maxima, made->is_half);
     }
     host->release(host->self, maxima);
     if (!enough) {

@@ -2,28 +2,42 @@
  *
  * With precision bf16 a product rounds its operands. What is only ever an operand of products is rounded where it is made instead, once: half the
  * bytes to write and to read, nothing to round when it is read, and the same results to the last bit. It lies in the first half of its place. That is
- * what goes into a linear layer behind a layer norm or an activation: rows by columns, two neighbours of a row in a pair. What goes into an activation
- * is rounded wherever it lies (half_epilogue), so it may be kept in bf16 too.
+ * what goes into a linear layer behind a layer norm, an activation or an attention; what goes into an attention; and the gradients by all of these that
+ * a linear layer's gradients read: rows by columns, two neighbours of a row in a pair. What goes into an activation is rounded wherever it lies
+ * (half_epilogue), so it may be kept in bf16 too.
  */
 #include "operations.h"
 
-static int may_write(const prn_op *op, int output)
+/* A head's values lie in pairs of their own. */
+static int has_pairs_of_heads(const prn_program *program, const prn_op *op)
+{
+    const prn_tensor *qkv = &program->tensors[op->input[op->kind == PRN_OP_ATTENTION_GRAD]];
+    return qkv->rank > 0 && qkv->dim[qkv->rank - 1].symbol < 0 && qkv->dim[qkv->rank - 1].fixed % (6 * (int64_t)op->attrs.heads) == 0;
+}
+
+static int may_write(const prn_program *program, const prn_op *op, int output)
 {
     switch (op->kind) {
     case PRN_OP_LAYER_NORM:
     case PRN_OP_ACTIVATION: return output == 0;
     case PRN_OP_LINEAR: return op->input[3] == PRN_NO_TENSOR && (output == 0 || linear_is_rounded(op)); /* a sum with a residual is added to again */
+    case PRN_OP_LINEAR_GRAD_X: return !op->attrs.accumulate;
+    case PRN_OP_ATTENTION:
+    case PRN_OP_ATTENTION_GRAD: return output == 0 && !op->attrs.accumulate && has_pairs_of_heads(program, op);
     default: return 0;
     }
 }
 
-static int may_read(const prn_op *op, int input)
+static int may_read(const prn_program *program, const prn_op *op, int input)
 {
     switch (op->kind) {
     case PRN_OP_LINEAR:
     case PRN_OP_ACTIVATION: return input == 0;
-    case PRN_OP_LINEAR_GRAD_W:
     case PRN_OP_ACTIVATION_GRAD: return input == 1;
+    case PRN_OP_LINEAR_GRAD_X: return input != 1;
+    case PRN_OP_LINEAR_GRAD_W: return op->output[0] != PRN_NO_TENSOR;
+    case PRN_OP_ATTENTION: return input == 0 && has_pairs_of_heads(program, op);
+    case PRN_OP_ATTENTION_GRAD: return input <= 2 && has_pairs_of_heads(program, op);
     default: return 0;
     }
 }
@@ -58,7 +72,8 @@ static int is_apart(const prn_program *program, const int64_t *maxima, const prn
 /* A linear layer has room for one block of sums until they are rounded: they must be complete at once. */
 static int has_room(const prn_program *program, const prn_op *op)
 {
-    const prn_tensor *x = op->kind == PRN_OP_LINEAR ? &program->tensors[op->input[0]] : NULL;
+    const int is_product = op->kind == PRN_OP_LINEAR || op->kind == PRN_OP_LINEAR_GRAD_X;
+    const prn_tensor *x = is_product ? &program->tensors[op->input[0]] : NULL;
     return x == NULL || (x->rank > 0 && x->dim[x->rank - 1].symbol < 0 && x->dim[x->rank - 1].fixed > 0 &&
                          x->dim[x->rank - 1].fixed <= HALF_SPAN);
 }
@@ -78,13 +93,13 @@ void halves_choose(const prn_program *program, const int64_t *maxima, uint8_t *i
     for (uint32_t i = 0; i < program->op_count; i++) {
         const prn_op *op = &program->ops[i];
         for (int k = 0; k < PRN_OP_MAX_INPUTS; k++) {
-            if (op->input[k] != PRN_NO_TENSOR && !may_read(op, k)) {
+            if (op->input[k] != PRN_NO_TENSOR && !may_read(program, op, k)) {
                 is_half[op->input[k]] |= NEVER;
             }
         }
         for (int k = 0; k < PRN_OP_MAX_OUTPUTS; k++) {
             if (op->output[k] != PRN_NO_TENSOR) {
-                is_half[op->output[k]] |= may_write(op, k) && is_apart(program, maxima, op, k) && has_room(program, op) ? WRITTEN : NEVER;
+                is_half[op->output[k]] |= may_write(program, op, k) && is_apart(program, maxima, op, k) && has_room(program, op) ? WRITTEN : NEVER;
             }
         }
     }

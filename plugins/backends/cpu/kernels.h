@@ -11,17 +11,19 @@
 #include <perennial/program.h>
 
 /* Longer rows of attention are taken in blocks of this many keys. */
-enum { ATTENTION_KEYS_WHOLE = 640, ATTENTION_KEYS_BLOCK = 512, ATTENTION_QUERIES = 64, ATTENTION_QUERIES_CAUSAL = 16, KERNEL_MAX_WIDTH = 16 };
+enum { ATTENTION_KEYS_WHOLE = 640, ATTENTION_KEYS_BLOCK = 512, ATTENTION_QUERIES = 80, ATTENTION_QUERIES_CAUSAL = 16, KERNEL_MAX_WIDTH = 16 };
 
-/* One head of one row group. Rows are `first` .. `first + rows`. */
+/* One head of one row group. Rows are `first` .. `first + rows`. With half_kernels each matrix of the towers may be bf16, of heads of an even width; one that
+ * is fp32 is rounded as it is read. */
 typedef struct attention_job {
-    const float *qkv;  /* (M, 3C) */
-    const float *dy;   /* (M, C); backward */
-    const float *y_in; /* (M, C); backward */
-    float *y;          /* (M, C); forward */
+    const void *qkv;   /* (M, 3C) */
+    const void *dy;    /* (M, C); backward */
+    const void *y_in;  /* (M, C); backward */
+    void *y;           /* (M, C); forward */
     float *lse;        /* (M, H); forward, may be NULL */
     const float *lse_in; /* (M, H); backward */
-    float *dqkv;       /* (M, 3C); backward */
+    void *dqkv;        /* (M, 3C); backward; not bf16 when accumulating */
+    int qkv_is_half, dy_is_half, y_is_half, dqkv_is_half; /* y_is_half: of y_in too */
     float *scratch;    /* attention_scratch_floats */
     int64_t first, rows, c, heads, head, width;
     float scale;
@@ -54,6 +56,9 @@ typedef struct product_job {
     int64_t a_row, a_inner, b_inner, b_column, ldc;
     int a_is_half, b_is_half;
     int add;
+    /* `half.product` without `finish`: (+)= sums over k of a's columns (m), or of b's (n), as they are rounded; NULL: none */
+    float *a_sums, *b_sums;
+    int sums_add;
     int is_far;    /* both sides come from memory: what is next is worth fetching */
     int64_t ahead; /* steps of k behind these that will be asked for next */
     /* What follows, block by block of c while each lies in the cache; NULL, or a_inner is 1 and `half.product` has `packed`. */
@@ -72,13 +77,14 @@ typedef struct adamw_job {
     float epsilon, shrink;            /* shrink = lr * decay */
 } adamw_job;
 
-/* What follows a linear layer in bf16: pre = x + bias, rounded whether it is kept or not; y = act(pre). */
+/* What follows a linear layer in bf16: pre = x + bias, rounded whether it is kept or not; y = act(pre). Or its gradient: y = x act'(slope_of). */
 typedef struct half_epilogue {
     const float *x;    /* (rows, columns), rows ldx apart */
     const float *bias; /* (columns), or NULL */
-    void *y, *pre;     /* rows ld apart; pre may be NULL, or x where it is fp32 */
+    void *y, *pre;     /* rows ld apart; pre may be NULL, or x where it is fp32; so may y */
+    const void *slope_of; /* rows ld apart; or NULL */
     int64_t rows, columns, ld, ldx;
-    int y_is_half, pre_is_half, activation;
+    int y_is_half, pre_is_half, slope_is_half, activation;
 } half_epilogue;
 
 /* Matrix products of operands that are rounded to bf16, and attention by such products. */
@@ -88,8 +94,8 @@ typedef struct half_kernels {
     /* Of b (k, n) the panels [first, first + count), each where it belongs among all of them, which take half_packed_floats. Of the job, b, its strides, n
      * and k count. */
     void (*pack)(void *packed, float *scratch, const product_job *job, int64_t first, int64_t count);
-    /* out, bf16 (rows, n) with rows `ld_out` apart, of `in`, with rows ld_in apart */
-    void (*round)(void *out, int64_t ld_out, const float *in, int64_t ld_in, int64_t rows, int64_t n);
+    /* y is bf16 */
+    void (*layer_norm)(void *y, float *mean, float *rstd, const float *x, const float *gain, const float *bias, int64_t rows, int64_t n, float epsilon);
     void (*epilogue)(const half_epilogue *job);
     void (*activation)(void *y, int y_is_half, const void *x, int x_is_half, int64_t n, int activation);
     void (*activation_grad)(float *dpre, const float *dy, const void *pre, int pre_is_half, int64_t n, int activation, int accumulate);
@@ -149,8 +155,9 @@ static inline int64_t attention_scratch_floats(int64_t rows, int64_t width)
     const int64_t w = KERNEL_MAX_WIDTH;
     const int64_t keys = ((rows < ATTENTION_KEYS_WHOLE ? rows : ATTENTION_KEYS_WHOLE) + w - 1) / w * w, wide = (width + w - 1) / w * w;
     const int64_t queries = ATTENTION_QUERIES;
-    const int64_t pairs = (keys * wide + queries * keys + queries * wide) / 2; /* operands rounded to bf16 */
-    return 2 * width * keys + 3 * keys * wide + 2 * queries * keys + 3 * queries * wide + 3 * queries + pairs + 8 * w;
+    const int64_t pairs = (keys * wide + queries * keys + queries * wide) / 2, chances = queries * keys; /* rounded to bf16 */
+    const int64_t dq = rows > ATTENTION_KEYS_WHOLE ? rows * wide : 0;
+    return 2 * width * keys + 3 * keys * wide + 2 * queries * keys + 3 * queries * wide + 3 * queries + pairs + chances + dq + 8 * w;
 }
 
 extern const kernels kernels_baseline;

@@ -20,8 +20,10 @@
 
 #include "attention.inc"
 
+#include "layer_norm.inc"
+
 const half_kernels half_kernels_avx512_bf16 = {
-    .product = product_half, .panel = PANEL, .pack = pack_half, .round = round_half, .epilogue = epilogue_half, .activation = activation_half,
+    .product = product_half, .panel = PANEL, .pack = pack_half, .layer_norm = layer_norm_half, .epilogue = epilogue_half, .activation = activation_half,
     .activation_grad = activation_grad_half, .attention = attention_half, .attention_grad = attention_grad_half,
 };
 #else

@@ -5,8 +5,9 @@
  * calls packs its parts of both matrices, which costs 12 % at sixteen pieces of a layer of ViT-B. product.inc copies one side at most, and that once: with
  * AVX-512 it is the faster one at every size, with AVX2 where the smallest of the three matrices is small. Without either, and for scaled
  * products, OpenBLAS does all. Products of bf16 are ours (product_half.inc).
- * What follows a product element by element (bias, activation, residual) is done by the same task while its piece, or with ours its block, is still in
- * the cache. A gradient by weights of a narrow layer is cut along its rows: see the end.
+ * What follows a product element by element (bias, activation or its slope, residual) is done by the same task while its piece, or with ours its block,
+ * is still in the cache; sums over the rows of a side that is packed to bf16 are taken where it is packed. A gradient by weights of a narrow layer is
+ * cut along its rows: see the end.
  */
 #include <cblas.h>
 
@@ -27,7 +28,7 @@ static const double OWN_PACKING = 8;
 static const int64_t FETCHED = 1 << 20;
 /* Long sums: elements of a result that every piece has for itself; rows of a piece, at least; rows at a time, which stay in the second-level cache for
  * their column sums; elements of one task of adding up. */
-static const int64_t LONG_RESULT = 1 << 16, LONG_LEAST = 96, LONG_ROWS = 256, LONG_SUMS = 1 << 13;
+static const int64_t LONG_RESULT = 1 << 16, LONG_LEAST = 300, LONG_ROWS = 256, LONG_SUMS = 1 << 13;
 
 typedef struct grid {
     int64_t down, across; /* pieces along m and n */
@@ -109,7 +110,7 @@ typedef struct matmul_context {
     grid pieces;
     int own;
     int64_t products; /* tasks from here on are column sums */
-    int64_t sums_step;
+    int64_t sums_step, sums_columns;
 } matmul_context;
 
 /* One piece: its own corner of the result. */
@@ -126,12 +127,19 @@ static void finish(const void *context, float *c, int64_t ldc, int64_t row, int6
     if (j->rounds) {
         const half_epilogue job = {.x = c, .ldx = ldc, .bias = j->bias != NULL ? j->bias + n0 : NULL, .rows = rows, .columns = columns, .ld = j->n,
                                    .y = element_at(j->y, at, j->y_is_half), .y_is_half = j->y_is_half, .pre_is_half = j->pre_is_half,
-                                   .pre = j->pre != NULL ? element_at(j->pre, at, j->pre_is_half) : NULL, .activation = j->activation};
+                                   .pre = j->pre != NULL ? element_at(j->pre, at, j->pre_is_half) : NULL, .activation = j->activation,
+                                   .slope_of = j->slope_of != NULL ? element_at(j->slope_of, at, j->slope_is_half) : NULL,
+                                   .slope_is_half = j->slope_is_half};
         p->x->half->epilogue(&job);
-        return;
+    } else if (j->slope_of != NULL) {
+        for (int64_t r = 0; r < rows; r++) {
+            float *y = (float *)j->y + at + r * j->n;
+            p->x->k->activation_grad(y, y, (const float *)j->slope_of + at + r * j->n, columns, j->activation, 0);
+        }
+    } else {
+        p->x->k->epilogue((float *)j->y + at, j->pre != NULL ? (float *)j->pre + at : NULL, j->bias != NULL ? j->bias + n0 : NULL,
+                          j->residual != NULL ? j->residual + at : NULL, rows, columns, j->n, j->activation);
     }
-    p->x->k->epilogue((float *)j->y + at, j->pre != NULL ? (float *)j->pre + at : NULL, j->bias != NULL ? j->bias + n0 : NULL,
-                      j->residual != NULL ? j->residual + at : NULL, rows, columns, j->n, j->activation);
 }
 
 /* Sides as they lie, from a's row m0, b's column n0 and step k0 of the inner dimension on. */
@@ -151,13 +159,19 @@ static product_job own_job(const matmul_context *x, int64_t m0, int64_t n0, int6
     return job;
 }
 
+/* The side whose rows are summed, of fp32. */
+static const float *summed(const matmul *j)
+{
+    return j->sums_b ? j->b : j->a;
+}
+
 static void task(void *context, int64_t index, uint32_t worker)
 {
     const matmul_context *x = context;
     const matmul *j = x->job;
     if (index >= x->products) {
-        const int64_t first = (index - x->products) * x->sums_step, columns = least(x->sums_step, j->sums_columns - first);
-        x->k->column_sums(j->sums + first, j->sums_of + first, j->sums_rows, columns, j->sums_columns, j->sums_accumulate);
+        const int64_t first = (index - x->products) * x->sums_step, columns = least(x->sums_step, x->sums_columns - first);
+        x->k->column_sums(j->sums + first, summed(j) + first, j->k, columns, x->sums_columns, j->sums_accumulate);
         return;
     }
     const piece here = {x, index / x->pieces.across * x->pieces.m_step, index % x->pieces.across * x->pieces.n_step};
@@ -173,6 +187,11 @@ static void task(void *context, int64_t index, uint32_t worker)
         job.finish = j->has_epilogue ? finish : NULL;
         job.context = &here;
         job.packed = x->packed != NULL ? x->packed + here.n0 * ((j->k + 1) / 2) : NULL;
+        if (j->sums != NULL && j->is_half) { /* those of the first pieces */
+            job.a_sums = !j->sums_b && here.n0 == 0 ? j->sums + here.m0 : NULL;
+            job.b_sums = j->sums_b && here.m0 == 0 ? j->sums + here.n0 : NULL;
+            job.sums_add = j->sums_accumulate;
+        }
         x->product(&job);
         return;
     }
@@ -259,11 +278,14 @@ static void long_task(void *context, int64_t index, uint32_t worker)
         job.n = j->n;
         job.k = rows;
         job.ahead = j->k - k0 - rows;
-        job.add = k0 > first;
-        x->base.product(&job);
-        if (j->sums != NULL) {
-            x->base.k->column_sums(sums, j->sums_of + k0 * j->sums_columns, rows, j->sums_columns, j->sums_columns, k0 > first);
+        job.add = job.sums_add = k0 > first;
+        if (j->sums != NULL && j->is_half) {
+            *(j->sums_b ? &job.b_sums : &job.a_sums) = sums;
+        } else if (j->sums != NULL) {
+            const int64_t columns = x->base.sums_columns;
+            x->base.k->column_sums(sums, summed(j) + k0 * columns, rows, columns, columns, k0 > first);
         }
+        x->base.product(&job);
     }
 }
 
@@ -277,7 +299,7 @@ static void long_sum_task(void *context, int64_t index, uint32_t worker)
     if (first < all) {
         x->base.k->column_sums(j->c + first, parts + first, x->splits, least(LONG_SUMS, all - first), x->elements, j->beta != 0);
     } else {
-        x->base.k->column_sums(j->sums, parts + all, x->splits, j->sums_columns, x->elements, j->sums_accumulate);
+        x->base.k->column_sums(j->sums, parts + all, x->splits, x->base.sums_columns, x->elements, j->sums_accumulate);
     }
 }
 
@@ -285,7 +307,7 @@ static void long_run(prn_backend_instance *instance, const matmul_context *base,
 {
     const matmul *j = base->job;
     const int64_t all = j->m * j->n, step = ((j->k + splits - 1) / splits + 1) / 2 * 2;
-    long_context x = {.base = *base, .splits = (j->k + step - 1) / step, .step = step, .elements = all + (j->sums != NULL ? j->sums_columns : 0)};
+    long_context x = {.base = *base, .splits = (j->k + step - 1) / step, .step = step, .elements = all + (j->sums != NULL ? base->sums_columns : 0)};
     lane_run(instance, base->lane, x.splits, long_task, &x);
     lane_run(instance, base->lane, (all + LONG_SUMS - 1) / LONG_SUMS + (j->sums != NULL), long_sum_task, &x);
 }
@@ -294,6 +316,7 @@ void matmul_run(prn_backend_instance *instance, const prn_executable *executable
 {
     matmul_context x = {.job = job, .k = instance->k, .half = instance->half, .executable = executable, .lane = l, .own = is_own(job, instance->k)};
     int64_t sums = 0;
+    x.sums_columns = job->sums_b ? job->n : job->m;
     x.product = job->is_half ? instance->half->product : instance->k->product;
     if ((job->c != NULL || job->y != NULL) && job->m > 0 && job->n > 0) {
         const int64_t splits = x.own && job->transpose_a ? splits_of(job->m, job->n, job->k) : 1;
@@ -301,7 +324,8 @@ void matmul_run(prn_backend_instance *instance, const prn_executable *executable
             long_run(instance, &x, splits);
             return;
         }
-        x.pieces = grid_of(job, instance->k);
+        /* one thread alone gains nothing from pieces; of ours, they change no result */
+        x.pieces = x.own && l->worker >= 0 ? (grid){1, 1, job->m, job->n} : grid_of(job, instance->k);
         x.products = x.pieces.down * x.pieces.across;
         x.packed = job->packed;
         if (job->is_half && x.own && l->worker < 0) {
@@ -310,11 +334,11 @@ void matmul_run(prn_backend_instance *instance, const prn_executable *executable
             lane_run(instance, l, matmul_panels(instance, job), pack_task, &pack);
         }
     }
-    if (job->sums != NULL && job->sums_columns > 0) {
-        const int64_t rows = job->sums_rows > 0 ? job->sums_rows : 1;
+    if (job->sums != NULL && !(job->is_half && x.own && x.products > 0)) {
+        const int64_t rows = job->k > 0 ? job->k : 1;
         x.sums_step = (SUMS_ELEMENTS / rows + 63) / 64 * 64;
         x.sums_step = x.sums_step < 64 ? 64 : x.sums_step;
-        sums = (job->sums_columns + x.sums_step - 1) / x.sums_step;
+        sums = (x.sums_columns + x.sums_step - 1) / x.sums_step;
     }
     if (x.products + sums > 0) {
         lane_run(instance, l, x.products + sums, task, &x);

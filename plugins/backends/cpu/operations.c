@@ -9,7 +9,6 @@ enum {
     SUM_ELEMENTS = 1 << 15,   /* one partial sum; a part of what results mean, as is SUM_PIECES */
     SUM_PIECES = 64,          /* pieces of layer norm's column sums */
     COLUMN_STEP = 64,         /* columns of one task where rows must be taken in order */
-    ROUND_ELEMENTS = 1 << 11, /* results at a time that are then rounded to bf16 */
     ATTENTION_WORK = 3 << 19, /* multiply-accumulates of one task of small matrix products */
 };
 
@@ -247,17 +246,14 @@ static void layer_norm_task(void *context, int64_t index, uint32_t worker)
 {
     const share *s = context;
     const operation *v = s->v;
-    const int64_t first = first_of(s, index), end = first + count_of(s, index);
-    const int rounds = is_half(s->executable, v->op->output[0]);
-    float *room = worker_room(s->executable, worker);
-    for (int64_t r = first, rows; r < end; r += rows) {
-        const int64_t at = r * v->n;
-        rows = rounds ? least(most(1, ROUND_ELEMENTS / v->n), end - r) : end - r;
-        s->k->layer_norm(rounds ? room : out(v, 0) + at, out(v, 1) != NULL ? out(v, 1) + r : NULL, out(v, 2) != NULL ? out(v, 2) + r : NULL,
-                         in(v, 0) + at, in(v, 1), in(v, 2), rows, v->n, (float)v->op->attrs.epsilon);
-        if (rounds) {
-            s->instance->half->round(element_at(out(v, 0), at, 1), v->n, room, v->n, rows, v->n);
-        }
+    const int64_t r = first_of(s, index), rows = count_of(s, index), at = r * v->n;
+    float *mean = out(v, 1) != NULL ? out(v, 1) + r : NULL, *rstd = out(v, 2) != NULL ? out(v, 2) + r : NULL;
+    const float epsilon = (float)v->op->attrs.epsilon;
+    (void)worker;
+    if (is_half(s->executable, v->op->output[0])) {
+        s->instance->half->layer_norm(element_at(out(v, 0), at, 1), mean, rstd, in(v, 0) + at, in(v, 1), in(v, 2), rows, v->n, epsilon);
+    } else {
+        s->k->layer_norm(out(v, 0) + at, mean, rstd, in(v, 0) + at, in(v, 1), in(v, 2), rows, v->n, epsilon);
     }
 }
 
@@ -332,6 +328,8 @@ static void attention_task(void *context, int64_t index, uint32_t worker)
                                                              : (half != NULL ? half->attention : s->k->attention);
     attention_job job = {
         .qkv = in(v, is_grad ? 1 : 0),
+        .qkv_is_half = is_half(s->executable, v->op->input[is_grad ? 1 : 0]),
+        .y_is_half = is_half(s->executable, is_grad ? v->op->input[2] : v->op->output[0]),
         .scratch = worker_room(s->executable, worker),
         .c = v->n,
         .heads = v->heads,
@@ -345,6 +343,8 @@ static void attention_task(void *context, int64_t index, uint32_t worker)
         job.y_in = in(v, 2);
         job.lse_in = in(v, 3);
         job.dqkv = out(v, 0);
+        job.dy_is_half = is_half(s->executable, v->op->input[0]);
+        job.dqkv_is_half = is_half(s->executable, v->op->output[0]);
     } else {
         job.y = out(v, 0);
         job.lse = out(v, 1);
@@ -437,7 +437,14 @@ matmul operation_product(const prn_backend_instance *instance, const prn_executa
         job.k = v->n;
         job.transpose_b = at->transpose_w;
         job.beta = at->accumulate ? 1.0f : 0.0f;
-        job.c = out(v, 0);
+        job.y = out(v, 0);
+        job.y_is_half = is_half(executable, v->op->output[0]);
+        job.c = job.y_is_half ? NULL : job.y;
+        job.slope_of = in(v, 2);
+        job.slope_is_half = is_half(executable, v->op->input[2]);
+        job.activation = at->activation;
+        job.has_epilogue = job.y_is_half || job.slope_of != NULL;
+        job.rounds = instance->half != NULL && job.has_epilogue;
     } else {
         job.n = v->n;
         job.k = v->k;
@@ -470,12 +477,13 @@ static void linear(share *s)
 static void linear_grad_w(share *s)
 {
     const operation *v = s->v;
-    const int transposed = v->op->attrs.transpose_w, x_is_half = is_half(s->executable, v->op->input[1]);
+    const int transposed = v->op->attrs.transpose_w;
     matmul job = {
-        .is_half = s->instance->half != NULL, .a_is_half = transposed && x_is_half, .b_is_half = !transposed && x_is_half,
+        .is_half = s->instance->half != NULL, .a_is_half = is_half(s->executable, v->op->input[transposed]),
+        .b_is_half = is_half(s->executable, v->op->input[!transposed]),
         .a = in(v, transposed ? 1 : 0), .lda = most(1, transposed ? v->k : v->n), .transpose_a = 1, .b = in(v, transposed ? 0 : 1),
         .ldb = most(1, transposed ? v->n : v->k), .m = transposed ? v->k : v->n, .n = transposed ? v->n : v->k, .k = v->m, .alpha = 1,
-        .beta = v->op->attrs.accumulate ? 1.0f : 0.0f, .c = out(v, 0), .sums = out(v, 1), .sums_of = in(v, 0), .sums_rows = v->m, .sums_columns = v->n,
+        .beta = v->op->attrs.accumulate ? 1.0f : 0.0f, .c = out(v, 0), .sums = out(v, 1), .sums_b = transposed,
         .sums_accumulate = v->op->attrs.accumulate,
     };
     matmul_run(s->instance, s->executable, s->lane, &job);
@@ -758,9 +766,6 @@ void operation_scratch(const prn_backend_instance *instance, const operation *v,
     case PRN_OP_LINEAR_GRAD_W:
         need->sums = most(need->sums, most(matmul_sums_floats(v->n, v->k, v->m), matmul_sums_floats(v->k, v->n, v->m)));
         need->worker_floats = most(need->worker_floats, PRODUCT_SCRATCH);
-        break;
-    case PRN_OP_LAYER_NORM:
-        need->worker_floats = most(need->worker_floats, most(ROUND_ELEMENTS, v->n));
         break;
     case PRN_OP_LINEAR:
     case PRN_OP_LINEAR_GRAD_X:

@@ -38,7 +38,7 @@ typedef struct scratch_need {
 void operation_scratch(const prn_backend_instance *instance, const operation *v, scratch_need *need);
 
 struct prn_executable {
-    const prn_program *program;
+    prn_program *program;   /* program_fused */
     uint8_t *is_half;       /* (tensor_count) */
     operation *views;       /* (op_count), filled at each execution by all threads */
     float *worker_scratch;  /* (threads, need.worker_floats) */
@@ -92,15 +92,14 @@ typedef struct matmul {
     int has_epilogue, activation;
     int rounds; /* the epilogue is half_epilogue's */
     int is_half; /* a and b are rounded to bf16 */
-    int a_is_half, b_is_half, y_is_half, pre_is_half; /* kept in bf16: halves.c */
+    int a_is_half, b_is_half, y_is_half, pre_is_half, slope_is_half; /* kept in bf16: halves.c */
     const float *packed; /* b as half_kernels.pack leaves it, when it has been there before; or NULL */
     void *y, *pre; /* `c` is `pre` when given, else y, unless that is bf16 */
     const float *bias, *residual;
-    /* more work for the same round of tasks, of a transposed product: out (columns) (+)= sums over rows of x (rows, columns) */
-    const float *sums_of;
+    const void *slope_of; /* instead of these: y = c act'(slope_of), where c is y or lies nowhere */
+    /* of a transposed product: sums (m, or n) (+)= a's, or b's, over their k rows. With `is_half`, of what they are rounded to, if there is a c. */
     float *sums;
-    int64_t sums_rows, sums_columns;
-    int sums_accumulate;
+    int sums_b, sums_accumulate;
 } matmul;
 
 /* Of a lane's `sums`, what a product with a transposed left side takes at most, of these sizes or smaller ones. */
@@ -111,6 +110,15 @@ void matmul_run(prn_backend_instance *instance, const prn_executable *executable
 /* Lays panel `index` of b down in `packed`, with a thread's scratch. */
 void matmul_pack(const prn_backend_instance *instance, const matmul *job, float *packed, float *scratch, int64_t index);
 int64_t matmul_panels(const prn_backend_instance *instance, const matmul *job);
+
+/* ---- fuse.c ---- */
+
+/* A copy of a program whose operations are its own, some of them two in one:
+ *  LINEAR_GRAD_X  dpre (M,N), w (N,K), [pre (M,K)] -> dx (M,K) +=     with `pre`, the ACTIVATION_GRAD of dx that followed, in place: dx = (dpre w) act'(pre)
+ * One allocation; NULL when there is no memory. [any] */
+prn_program *program_fused(const prn_host *host, const prn_program *program);
+
+/* ---- products of operations ---- */
 
 /* The product of a LINEAR or LINEAR_GRAD_X. */
 matmul operation_product(const prn_backend_instance *instance, const prn_executable *executable, const operation *v);
