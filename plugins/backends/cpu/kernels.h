@@ -3,7 +3,7 @@
  * kernels.inc is compiled once for each of them (kernels_baseline.c, kernels_avx2.c, kernels_avx512.c); the table is chosen
  * when the backend is opened. A kernel works on one piece of an operation and never starts threads, allocates or fails.
  * Invariants: a kernel's result for a row or element does not depend on how the work was cut into pieces, except for the
- * reductions, whose pieces are fixed by shape (operations.c); one table gives the same bits every time.
+ * reductions, whose pieces are fixed by shape (share.h); one table gives the same bits every time.
  */
 #ifndef PRN_CPU_KERNELS_H
 #define PRN_CPU_KERNELS_H
