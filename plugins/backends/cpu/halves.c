@@ -35,7 +35,7 @@ static int may_read(const prn_program *program, const prn_op *op, int input)
     case PRN_OP_ACTIVATION: return input == 0;
     case PRN_OP_ACTIVATION_GRAD: return input == 1;
     case PRN_OP_LINEAR_GRAD_X: return input != 1;
-    case PRN_OP_LINEAR_GRAD_W: return op->output[0] != PRN_NO_TENSOR;
+    case PRN_OP_LINEAR_GRAD_W: return op->output[0] != PRN_NO_TENSOR; /* a bias gradient alone is no product */
     case PRN_OP_ATTENTION: return input == 0 && has_pairs_of_heads(program, op);
     case PRN_OP_ATTENTION_GRAD: return input <= 2 && has_pairs_of_heads(program, op);
     default: return 0;
