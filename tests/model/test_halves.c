@@ -114,6 +114,7 @@ static void captions_make(const prn__model *model, captions *c)
 typedef struct outcome {
     float *embeddings, *gradients;
     int64_t untouched; /* elements of the workspace */
+    uint64_t slopes;   /* gradients of activations that were operations of their own */
 } outcome;
 
 static void buffer_fill(const prn__device *d, const prn__model *model, const char *name, prn_buffer *buffer, int64_t n)
@@ -170,6 +171,12 @@ static outcome run(const prn__device *d, const prn__model *model, const prn_prog
     for (uint32_t segment = 0; segment < program->segment_count; segment++) {
         OK(backend->execute(d->instance, executable, segment, &binding, error));
     }
+    prn_op_time times[64];
+    uint32_t count = 0;
+    OK(backend->op_times(d->instance, times, 64, &count, 1, error));
+    for (uint32_t k = 0; k < count; k++) {
+        r.slopes += times[k].kind == PRN_OP_ACTIVATION_GRAD ? times[k].calls : 0;
+    }
     for (uint32_t s = 0; s < program->slot_count; s++) {
         if (strcmp(program->slots[s].name, "embeddings") == 0) {
             OK(backend->buffer_read(d->instance, buffers[s], 0, PRN_HOST_F32, r.embeddings, embed, error));
@@ -190,8 +197,9 @@ static outcome run(const prn__device *d, const prn__model *model, const prn_prog
     return r;
 }
 
-static void same(const prn__model *model, const outcome *want, outcome got)
+static void same(const prn__model *model, const outcome *want, outcome got, int64_t slopes)
 {
+    assert_int_equal(got.slopes, slopes);
     assert_memory_equal(got.embeddings, want->embeddings, sizeof(float) * (size_t)(ITEMS * model->config.embed_dim));
     assert_memory_equal(got.gradients, want->gradients, sizeof(float) * (size_t)model->flat_elements);
     prn__free(got.embeddings);
@@ -204,7 +212,7 @@ static void same_bytes(const prn__model *model, int is_text, int64_t items, cons
     const prn_program *program;
     captions c;
     captions_make(model, &c);
-    const int64_t symbols[2] = {items, c.offsets[items]};
+    const int64_t symbols[2] = {items, c.offsets[items]}, layers = is_text ? model->config.text.layers : model->config.vision.layers;
     OK((is_text ? prn__model_text_tower : prn__model_image_tower)(model, options, &graph, error));
     OK(prn__graph_finish(graph, &program, error));
     variant apart = apart_of(program, symbols), alone = alone_of(program);
@@ -213,8 +221,9 @@ static void same_bytes(const prn__model *model, int is_text, int64_t items, cons
     for (int half = 0; half < 2 && machine_open(&m[half], isa, half ? "bf16" : "fp32"); half++) {
         const prn__device *d = &m[half].device;
         by[half] = run(d, model, program, symbols, 0);
-        same(model, &by[half], run(d, model, &apart.program, symbols, apart.elements));
-        same(model, &by[half], run(d, model, &alone.program, symbols, 0));
+        assert_int_equal(by[half].slopes, 0);
+        same(model, &by[half], run(d, model, &apart.program, symbols, apart.elements), 0);
+        same(model, &by[half], run(d, model, &alone.program, symbols, 0), options->training ? layers : 0);
     }
     if (by[1].embeddings != NULL) {
         double difference = 0, size = 0;

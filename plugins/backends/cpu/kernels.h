@@ -11,7 +11,7 @@
 #include <perennial/program.h>
 
 /* Longer rows of attention are taken in blocks of this many keys. */
-enum { ATTENTION_KEYS_WHOLE = 640, ATTENTION_KEYS_BLOCK = 512, ATTENTION_QUERIES = 80, ATTENTION_QUERIES_CAUSAL = 16, KERNEL_MAX_WIDTH = 16 };
+enum { ATTENTION_KEYS_WHOLE = 640, ATTENTION_KEYS_BLOCK = 512, ATTENTION_QUERIES = 64, ATTENTION_QUERIES_CAUSAL = 16, KERNEL_MAX_WIDTH = 16 };
 
 /* One head of one row group. Rows are `first` .. `first + rows`. With half_kernels each matrix of the towers may be bf16, of heads of an even width; one that
  * is fp32 is rounded as it is read. */

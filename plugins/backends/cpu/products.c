@@ -6,27 +6,24 @@
 matmul operation_product(const prn_backend_instance *instance, const prn_executable *executable, const operation *v)
 {
     const prn_op_attrs *at = &v->op->attrs;
-    matmul job = {.is_half = instance->half != NULL, .a_is_half = is_half(executable, v->op->input[0]), .a = in(v, 0), .b = in(v, 1), .m = v->m, .alpha = 1};
+    matmul job = {.is_half = instance->half != NULL, .a_is_half = is_half(executable, v->op->input[0]), .a = in(v, 0), .b = in(v, 1), .m = v->m, .alpha = 1,
+                  .y = out(v, 0), .y_is_half = is_half(executable, v->op->output[0])};
     if (v->op->kind == PRN_OP_LINEAR_GRAD_X) {
         job.n = v->k;
         job.k = v->n;
         job.transpose_b = at->transpose_w;
         job.beta = at->accumulate ? 1.0f : 0.0f;
-        job.y = out(v, 0);
-        job.y_is_half = is_half(executable, v->op->output[0]);
         job.c = job.y_is_half ? NULL : job.y;
         job.slope_of = in(v, 2);
         job.slope_is_half = is_half(executable, v->op->input[2]);
-        job.activation = at->activation;
+        job.activation = job.slope_of != NULL ? at->activation : PRN_ACT_NONE;
         job.has_epilogue = job.y_is_half || job.slope_of != NULL;
         job.rounds = instance->half != NULL && job.has_epilogue;
     } else {
         job.n = v->n;
         job.k = v->k;
         job.transpose_b = !at->transpose_w;
-        job.y = out(v, 0);
         job.pre = out(v, 1);
-        job.y_is_half = is_half(executable, v->op->output[0]);
         job.pre_is_half = is_half(executable, v->op->output[1]);
         job.rounds = instance->half != NULL && (job.y_is_half || linear_is_rounded(v->op));
         job.c = job.pre != NULL && !job.pre_is_half ? out(v, 1) : job.pre != NULL || job.y_is_half ? NULL : out(v, 0);
