@@ -29,6 +29,7 @@ typedef struct prn__bench_options {
     int64_t steps;              /* a repeat; 0: as many as take about two seconds */
     int repeats;
     prn__checkpointing checkpointing;
+    int bf16_moments;           /* 1: of AdamW */
     const prn_host *host;       /* to ask how much device memory is used; NULL: not asked */
     void (*progress)(void *context, const char *what, int64_t done, int64_t all); /* may be NULL */
     void *progress_context;

@@ -99,7 +99,8 @@ prn_status prn__bench_train(const prn__model *model, const prn__device *device, 
                             prn_error *error)
 {
     const prn__trainer_config config = {.batch = options->batch, .micro_batch = options->micro_batch, .checkpoint = options->checkpointing,
-                                        .optimizer = {.beta1 = 0.9, .beta2 = 0.98, .epsilon = 1e-6, .decay = 0.2}};
+                                        .optimizer = {.beta1 = 0.9, .beta2 = 0.98, .epsilon = 1e-6, .decay = 0.2,
+                                                      .bf16_moments = options->bf16_moments}};
     prn__trainer *trainer = NULL;
     prn__batch batch;
     double rates[MAX_REPEATS], macs = 0;

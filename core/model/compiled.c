@@ -183,12 +183,17 @@ prn_status prn__compiled_run_blocks(prn__compiled *c, const char *segment, prn_e
     return status;
 }
 
+int64_t prn__type_bytes(prn_type type)
+{
+    return type == PRN_U8 ? 1 : type == PRN_BF16 ? 2 : 4;
+}
+
 prn_status prn__buffer_create(const prn__device *device, prn_type type, int64_t elements, const char *purpose, prn_buffer **buffer, int64_t *bytes,
                               prn_error *error)
 {
     prn_status status = device->backend->buffer_create(device->instance, type, elements, purpose, buffer, error);
     if (status == PRN_OK && bytes != NULL) {
-        *bytes += elements * (type == PRN_U8 ? 1 : 4);
+        *bytes += elements * prn__type_bytes(type);
     }
     return status;
 }

@@ -44,7 +44,9 @@ void prn__compiled_forget_blocks(prn__compiled *compiled);
 void prn__compiled_keep_block(prn__compiled *compiled);
 prn_status prn__compiled_run_blocks(prn__compiled *compiled, const char *segment, prn_error *error);
 
-/* A buffer, counted into `*bytes` when given (elements times 8, 4 or 1 is not known to the core: REAL counts as 4). */
+/* Bytes of an element, as plans count them; what a backend's REAL takes is not known to the core, and counts as 4. */
+int64_t prn__type_bytes(prn_type type);
+/* A buffer, counted into `*bytes` when given. */
 prn_status prn__buffer_create(const prn__device *device, prn_type type, int64_t elements, const char *purpose, prn_buffer **buffer, int64_t *bytes,
                               prn_error *error);
 void prn__buffer_destroy(const prn__device *device, prn_buffer *buffer); /* NULL is allowed */

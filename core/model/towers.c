@@ -237,19 +237,27 @@ static prn_status backward(const tower *t, const prn__tower_options *options, co
     updating u = {.model = t->model, .update = options->update, .table = PRN_NO_TENSOR, .rows = PRN_NO_TENSOR};
     prn__derive_options derive = {.checkpoint = options->checkpoint == PRN__CHECKPOINT_BLOCKS, .recompute = recompute_of(t, options)};
     int32_t gradients = PRN_SLOT_WORKSPACE;
+    prn__gradient apart;
+    uint32_t apart_count = 0;
     prn_status status;
     if (options->update == NULL) {
         gradients = prn__graph_slot(graph, "gradients", PRN_REAL);
     } else {
         const prn_dim eight = prn__fixed(8);
-        u.m = prn__graph_slot(graph, "m", PRN_REAL);
-        u.v = prn__graph_slot(graph, "v", PRN_REAL);
+        u.m = prn__graph_slot(graph, "m", options->update->moments);
+        u.v = prn__graph_slot(graph, "v", options->update->moments);
         u.norms = prn__graph_slot(graph, "norms", PRN_REAL);
         u.hyper = prn__graph_bound(graph, "hyper", prn__graph_slot(graph, "hyper", PRN_REAL), 0, 1, &eight);
         if (t->is_text) {
             const prn_dim rows = prn__fixed(t->model->config.text.vocab_size);
             u.table = parameter(t, "", "token_embedding.weight");
             u.rows = prn__graph_bound(graph, "table_rows", prn__graph_slot(graph, "table_rows", PRN_U8), 0, 1, &rows);
+            if (options->update->table_apart) {
+                const prn_dim shape[2] = {rows, prn__fixed(t->model->config.text.width)};
+                const int32_t slot = prn__graph_slot(graph, "table_gradient", PRN_REAL);
+                apart = (prn__gradient){u.table, prn__graph_bound(graph, "table_gradient", slot, 0, 2, shape), 1};
+                apart_count = 1;
+            }
         }
         u.late = prn__alloc_array(2 * t->model->parameter_count, sizeof *u.late);
         if (u.late == NULL) {
@@ -258,7 +266,7 @@ static prn_status backward(const tower *t, const prn__tower_options *options, co
         derive.complete = gradient_complete;
         derive.context = &u;
     }
-    status = prn__graph_derive_with(graph, "backward", seed, 1, NULL, 0, t->parameters, gradients, &derive, error);
+    status = prn__graph_derive_with(graph, "backward", seed, 1, &apart, apart_count, t->parameters, gradients, &derive, error);
     if (status == PRN_OK && options->update != NULL && options->update->is_late) {
         prn__graph_segment(graph, "update");
         for (size_t i = 0; i < u.late_count; i++) {

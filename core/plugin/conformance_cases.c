@@ -657,7 +657,7 @@ static spec hyper_of(suite *u, const trial *t, double lr, double step, double sc
     const double hyper[4] = {lr, 1 / (1 - pow(0.9, step)), 1 / (1 - pow(0.98, step)), scale};
     spec o = shaped(u, t, GIVEN, PRN_REAL, SHAPE(fixed(8)));
     for (int h = 0; o.values != NULL && h < 8; h++) {
-        o.values[h] = h < 4 ? (double)(float)hyper[h] : 0;
+        o.values[h] = h < 4 ? (double)(float)hyper[h] : h == 4 ? step : 0;
     }
     return o;
 }
@@ -698,8 +698,9 @@ static void flagged_cases(suite *u)
     static const uint32_t kinds[] = {PRN_OP_FILL, PRN_OP_DOT, PRN_OP_ADAMW};
     static const int64_t rows[] = {0, 1, 37, 2000}, columns[] = {1, 5, 16, 128};
     for (size_t k = 0; k < sizeof kinds / sizeof kinds[0]; k++) {
-        for (size_t i = 0; i < 16 && wanted_kind(u, kinds[k]); i++) {
-            const int64_t m = rows[i / 4], c = columns[i % 4];
+        for (size_t i = 0; i < (kinds[k] == PRN_OP_ADAMW ? 32 : 16) && wanted_kind(u, kinds[k]); i++) {
+            const int64_t m = rows[i / 4 % 4], c = columns[i % 4];
+            const int is_bf16 = i >= 16;
             const prn_dim shape[] = {times(1), fixed(c), {-1, PRN_NO_SYMBOL, 0}};
             trial t = begin(u, kinds[k], m);
             spec flags = row_flags(u, &t, SHAPE(times(1)));
@@ -724,8 +725,9 @@ static void flagged_cases(suite *u)
                 t.out[2] = random_square(u, &t, shape);
                 keep_rows(&flags, &t.out[1], PRN_ROW_MOMENTS, 0);
                 keep_rows(&flags, &t.out[2], PRN_ROW_MOMENTS, 0);
+                t.out[1].type = t.out[2].type = is_bf16 ? PRN_BF16 : PRN_REAL;
             }
-            (void)snprintf(t.text, sizeof t.text, "R=%lld C=%lld with flags of rows", (long long)m, (long long)c);
+            (void)snprintf(t.text, sizeof t.text, "R=%lld C=%lld with flags of rows%s", (long long)m, (long long)c, is_bf16 ? ", moments in bf16" : "");
             prn__conformance_trial(u, &t);
         }
     }
@@ -735,19 +737,22 @@ static void adamw_cases(suite *u)
 {
     static const int64_t sizes[] = {0, 1, 37, 1000, 70000};
     for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
-        for (int form = 0; form < 3 && wanted_kind(u, PRN_OP_ADAMW); form++) {
+        for (int form = 0; form < 6 && wanted_kind(u, PRN_OP_ADAMW); form++) {
             trial t = begin(u, PRN_OP_ADAMW, sizes[i]);
-            const double lr = form == 2 ? 1e-5 : 1e-3, step = form + 1;
+            const double lr = form % 3 == 2 ? 1e-5 : 1e-3, step = form + 1;
+            const int is_bf16 = form >= 3;
             t.attrs.alpha = 0.9;
             t.attrs.beta = 0.98;
             t.attrs.epsilon = 1e-6;
-            t.attrs.decay = form == 0 ? 0 : 0.2;
+            t.attrs.decay = form % 3 == 0 ? 0 : 0.2;
             t.in[0] = random_real(u, &t, SHAPE(times(1)), 0, 0.1);
-            t.in[1] = hyper_of(u, &t, lr, step, form == 2 ? 0.5 : 1);
+            t.in[1] = hyper_of(u, &t, lr, step, form % 3 == 2 ? 0.5 : 1);
             t.out[0] = random_real(u, &t, SHAPE(times(1)), 0, 1);
             t.out[1] = random_real(u, &t, SHAPE(times(1)), 0, 0.1);
             t.out[2] = random_square(u, &t, SHAPE(times(1)));
-            (void)snprintf(t.text, sizeof t.text, "n=%lld lr=%g decay=%g step %g", (long long)sizes[i], lr, t.attrs.decay, step);
+            t.out[1].type = t.out[2].type = is_bf16 ? PRN_BF16 : PRN_REAL;
+            (void)snprintf(t.text, sizeof t.text, "n=%lld lr=%g decay=%g step %g%s", (long long)sizes[i], lr, t.attrs.decay, step,
+                           is_bf16 ? ", moments in bf16" : "");
             prn__conformance_trial(u, &t);
         }
     }

@@ -309,6 +309,7 @@ int32_t prn__graph_op(prn__graph *graph, prn_op_kind kind, const int32_t *inputs
     inference inferred;
     prn_error error = PRN_ERROR_INIT;
     char have[96], want[96], label[160];
+    int32_t bf16_as = PRN_NO_TENSOR; /* an output that may be bf16: the others are as it is */
     if (graph->failure.status != PRN_OK) {
         return PRN_NO_TENSOR;
     }
@@ -357,10 +358,19 @@ int32_t prn__graph_op(prn__graph *graph, prn_op_kind kind, const int32_t *inputs
             return PRN_NO_TENSOR;
         }
         const prn_tensor *given = &graph->tensors[outputs[i]];
-        if (given->type != PRN_REAL) {
-            prn__graph_fail(graph, PRN_INVALID, "program '%s': %s '%s': output '%s' holds integers; results are real", graph->name, f->name, name, given->name);
+        const int may_be_bf16 = inferred.may_be_bf16 >> i & 1u;
+        if (given->type != PRN_REAL && !(may_be_bf16 && given->type == PRN_BF16)) {
+            prn__graph_fail(graph, PRN_INVALID, "program '%s': %s '%s': output '%s' holds %s; results are real%s", graph->name, f->name, name, given->name,
+                            given->type == PRN_BF16 ? "bf16" : "integers", may_be_bf16 ? ", or bf16" : "");
             return PRN_NO_TENSOR;
         }
+        if (may_be_bf16 && bf16_as != PRN_NO_TENSOR && graph->tensors[bf16_as].type != given->type) {
+            prn__graph_fail(graph, PRN_INVALID, "program '%s': %s '%s': outputs '%s' and '%s' must both be bf16, or neither", graph->name, f->name, name,
+                            graph->tensors[bf16_as].name, given->name);
+            return PRN_NO_TENSOR;
+        }
+        bf16_as = may_be_bf16 ? outputs[i] : bf16_as;
+        inferred.shape[i].type = given->type;
         if ((kind == PRN_OP_LOOKUP_GRAD || kind == PRN_OP_GATHER_ROWS_GRAD) && (inferred.known >> i & 1u) == 0) { /* only the rows are free */
             const prn_tensor *dy = &graph->tensors[inputs[0]];
             if (given->rank != 2 || given->dim[1].fixed != dy->dim[1].fixed || given->dim[1].symbol != dy->dim[1].symbol) {

@@ -28,6 +28,7 @@ struct prn__graph {
 typedef struct inference {
     prn_tensor shape[PRN_OP_MAX_OUTPUTS]; /* type, rank, dim only */
     uint32_t known;
+    uint32_t may_be_bf16; /* bit i: a given output may be, with all others of them */
 } inference;
 
 /* Checks inputs and attributes; `out_given[i]` is a given output tensor or NULL. */

@@ -66,7 +66,7 @@ static prn_status wrong(const question *q, uint32_t a, const char *rule)
 /* Input `i` must be there, with this type and rank (rank < 0: any). */
 static prn_status need(const question *q, uint32_t i, prn_type type, int rank)
 {
-    static const char *const type_name[] = {"", "real", "i32", "u8"};
+    static const char *const type_name[] = {"", "real", "i32", "u8", "bf16"};
     if (q->in[i] == NULL) {
         return prn_error_set(q->error, PRN_INVALID, "input %u is missing", i);
     }
@@ -601,6 +601,7 @@ static prn_status adamw(question *q)
     for (uint32_t i = 0; i < 3; i++) {
         give_like(q, i, q->in[0]);
     }
+    q->result->may_be_bf16 = 0x6;
     return row_flags(q, 0);
 }
 

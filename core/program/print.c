@@ -29,8 +29,8 @@ void prn__program_print(const prn_program *program, prn__text *target)
         prn__text_printf(target, "  size   %-20s at most %lld\n", program->symbols[i].name, (long long)program->symbols[i].maximum);
     }
     for (uint32_t i = 0; i < program->slot_count; i++) {
-        static const char *const type[] = {"?", "real", "i32", "u8"};
-        prn__text_printf(target, "  slot   %-20s %-4s %s\n", program->slots[i].name, type[program->slots[i].type <= PRN_U8 ? program->slots[i].type : 0],
+        static const char *const type[] = {"?", "real", "i32", "u8", "bf16"};
+        prn__text_printf(target, "  slot   %-20s %-4s %s\n", program->slots[i].name, type[program->slots[i].type <= PRN_BF16 ? program->slots[i].type : 0],
                          program->slots[i].is_written ? "written" : "read only");
     }
     prn__text_printf(target, "  workspace %lld elements at these sizes\n", (long long)program->workspace_elements);

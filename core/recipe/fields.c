@@ -79,6 +79,7 @@ static const prn_option adamw_fields[] = {
     REAL("clip_norm", "0", 0, 1e9, "largest norm of the whole gradient; 0: no clipping"),
     CHOICE("decay_rule", "dimensions", "dimensions|no_embeddings",
            "what decays: all with two dimensions or more (open_clip when TiC-CLIP was made), or those without embeddings"),
+    CHOICE("moments", "full", "full|bf16", "how both moments are kept: as the weights are, or in bf16, rounded up or down by chance, in half of the memory"),
 };
 
 #define WARMUP_FIELDS                                                                                      \

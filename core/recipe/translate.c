@@ -216,6 +216,8 @@ static void read_optimizer(const prn__view *view)
     recipe->optimizer.clip_norm = value.real;
     (void)prn__view_read(&inner, "decay_rule", &value);
     recipe->decay_rule = strcmp(value.string, "dimensions") == 0 ? PRN__DECAY_DIMENSIONS : PRN__DECAY_NO_EMBEDDINGS;
+    (void)prn__view_read(&inner, "moments", &value);
+    recipe->optimizer.bf16_moments = strcmp(value.string, "bf16") == 0;
 }
 
 static const struct {

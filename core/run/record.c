@@ -166,10 +166,11 @@ char *prn__record_recipe(const prn__recipe *r)
     (void)json_object_set_new(object, "checkpointing", r->checkpointing == PRN__CHECKPOINT_SELECTIVE ? json_string("selective")
                                                                                     : json_boolean(r->checkpointing != PRN__CHECKPOINT_NONE));
     (void)json_object_set_new(object, "budget", budget_of(r));
-    (void)json_object_set_new(object, "optimizer", json_pack("{s:f, s:f, s:f, s:f, s:f, s:s}", "beta1", r->optimizer.beta1, "beta2", r->optimizer.beta2,
+    (void)json_object_set_new(object, "optimizer", json_pack("{s:f, s:f, s:f, s:f, s:f, s:s, s:s}", "beta1", r->optimizer.beta1, "beta2", r->optimizer.beta2,
                                                              "epsilon", r->optimizer.epsilon, "decay", r->optimizer.decay, "clip_norm",
                                                              r->optimizer.clip_norm, "decay_rule",
-                                                             r->decay_rule == PRN__DECAY_DIMENSIONS ? "dimensions" : "no_embeddings"));
+                                                             r->decay_rule == PRN__DECAY_DIMENSIONS ? "dimensions" : "no_embeddings", "moments",
+                                                             r->optimizer.bf16_moments ? "bf16" : "full"));
     (void)json_object_set_new(object, "keep_optimizer", json_boolean(r->keep_optimizer));
     (void)json_object_set_new(object, "schedule", schedule_of(&r->schedule));
     (void)json_object_set_new(object, "transform", json_string(r->augment ? "train" : "eval"));

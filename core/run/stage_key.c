@@ -191,6 +191,9 @@ prn_status prn__key_common(const char *engine, const prn__recipe *r, const prn__
     field_real(hasher, "epsilon", r->optimizer.epsilon);
     field_real(hasher, "decay", r->optimizer.decay);
     field_real(hasher, "clip_norm", r->optimizer.clip_norm);
+    if (r->optimizer.bf16_moments) {
+        prn__hasher_field(hasher, "moments", "bf16");
+    }
     field_integer(hasher, "augment", r->augment);
     if (r->augment) {
         field_real(hasher, "scale_low", r->scale_low);

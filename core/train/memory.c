@@ -3,7 +3,8 @@
  * Where the bytes of a step are: weights and two moments (3 P); gradients; activations of both towers, which are alive together between the
  * forward passes and the loss. Three things keep the last two small:
  *   - Held gradients. With one micro-batch, a tower's gradients are tensors of its workspace, and each is used up by AdamW as soon as it is
- *     complete. To clip, they live to the end of the backward pass, in memory that its activations no longer need. Micro-batches, and
+ *     complete. To clip, they live to the end of the backward pass, in memory that its activations no longer need. With checkpointing that of the
+ *     vocabulary's table is apart, so that rows that no batch has named take no memory. Micro-batches, and
  *     strategies that see the gradient, and blocks of a narrow tower, need the vector of all gradients: that trainer is "whole".
  *   - What costs little is computed again in the backward pass (prn__derive_options).
  *   - The text programs are planned for as many rows as batches have, not for captions of full length.
@@ -38,6 +39,17 @@ int prn__updates_late(const prn__trainer *t)
     return t->config.optimizer.clip_norm > 0;
 }
 
+prn_type prn__moments_type(const prn__trainer *t)
+{
+    return t->config.optimizer.bf16_moments ? PRN_BF16 : PRN_REAL;
+}
+
+/* With checkpointing, a table of a whole vocabulary would be most of the text tower's workspace. */
+int prn__table_is_apart(const prn__trainer *t)
+{
+    return t->is_held && t->config.checkpoint == PRN__CHECKPOINT_BLOCKS;
+}
+
 int prn__trainer_is_held(const prn__trainer *t)
 {
     return t->is_held;
@@ -48,7 +60,8 @@ int prn__trainer_is_held(const prn__trainer *t)
 prn_status prn__tower_init(prn__trainer *t, int is_text, int training, prn__compiled *tower, prn_error *error)
 {
     const prn__optimizer_config *o = &t->config.optimizer;
-    const prn__tower_update update = {.beta1 = o->beta1, .beta2 = o->beta2, .epsilon = o->epsilon, .decay = o->decay, .is_late = prn__updates_late(t)};
+    const prn__tower_update update = {.beta1 = o->beta1, .beta2 = o->beta2, .epsilon = o->epsilon, .decay = o->decay, .is_late = prn__updates_late(t),
+                                       .moments = prn__moments_type(t), .table_apart = prn__table_is_apart(t)};
     const prn__tower_options options = {.max_items = t->block[is_text], .max_tokens = t->text_rows, .training = training,
                                         .checkpoint = training ? t->config.checkpoint : PRN__CHECKPOINT_NONE, .recompute = training && !t->config.keep_all,
                                         .update = training && t->is_held ? &update : NULL};
@@ -138,7 +151,7 @@ static prn_status too_large(const prn__trainer *t, int64_t planned, prn_error *e
 
 static prn_status create(prn__trainer *t, prn_type type, int64_t elements, const char *purpose, prn_buffer **buffer, prn_error *error)
 {
-    const int64_t planned = t->memory_bytes + elements * (type == PRN_U8 ? 1 : 4);
+    const int64_t planned = t->memory_bytes + elements * prn__type_bytes(type);
     if (t->config.memory_limit > 0 && planned > t->config.memory_limit) {
         return too_large(t, planned, error);
     }
@@ -193,7 +206,7 @@ static prn_status workspaces_fit(prn__trainer *t, prn_error *error)
 static prn_status touch(prn__trainer *t, prn_buffer *buffer, prn_type type, prn_error *error)
 {
     static const int32_t zero = 0;
-    const prn_host_type host = type == PRN_REAL ? PRN_HOST_F32 : type == PRN_I32 ? PRN_HOST_I32 : PRN_HOST_U8; /* zero bytes are zero in each */
+    const prn_host_type host = type == PRN_I32 ? PRN_HOST_I32 : type == PRN_U8 ? PRN_HOST_U8 : PRN_HOST_F32; /* zero bytes are zero in each */
     return t->device.backend->buffer_write(t->device.instance, buffer, 0, host, &zero, 1, error);
 }
 
@@ -207,8 +220,8 @@ prn_status prn__buffers_init(prn__trainer *t, prn_error *error)
         const char *purpose;
     } wanted[] = {
         {&t->parameters, PRN_REAL, t->flat_elements, "parameters"},
-        {&t->m, PRN_REAL, t->flat_elements, "first moments"},
-        {&t->v, PRN_REAL, t->flat_elements, "second moments"},
+        {&t->m, prn__moments_type(t), t->flat_elements, "first moments"},
+        {&t->v, prn__moments_type(t), t->flat_elements, "second moments"},
         {&t->images[0], PRN_U8, t->micro * t->image_bytes, "images"},
         {&t->images[1], PRN_U8, t->device.backend->buffer_write_ahead != NULL ? t->micro * t->image_bytes : 0, "the next images"},
         {&t->embeddings[0], PRN_REAL, embeddings, "image embeddings"},
@@ -221,11 +234,12 @@ prn_status prn__buffers_init(prn__trainer *t, prn_error *error)
         {&t->hyper, PRN_REAL, PRN__HYPER_COUNT, "hyper-parameters"},
         {&t->norms, PRN_REAL, 2 * (int64_t)t->model->parameter_count, "gradient norms"},
         {t->is_held ? &t->scale_gradient : &t->gradients, PRN_REAL, t->is_held ? 1 : t->flat_elements, "gradients"},
+        {&t->table_gradient, PRN_REAL, prn__table_is_apart(t) ? t->table->elements : 0, "the vocabulary's gradients"},
     };
     const workspace_sizes sizes = sizes_of(t);
     int64_t planned = t->memory_bytes + 4 * (sizes.tower + sizes.text + sizes.small);
     for (size_t i = 0; i < sizeof wanted / sizeof wanted[0]; i++) {
-        planned += wanted[i].elements * (wanted[i].type == PRN_U8 ? 1 : 4);
+        planned += wanted[i].elements * prn__type_bytes(wanted[i].type);
     }
     if (t->config.memory_limit > 0 && planned > t->config.memory_limit) {
         return too_large(t, planned, error);
@@ -263,6 +277,7 @@ void prn__bindings_init(prn__trainer *t)
         prn__compiled_bind(p, "hyper", t->hyper, 0);
         prn__compiled_bind(p, "norms", t->norms, 0);
         prn__compiled_bind(p, "table_rows", t->rows, 0);
+        prn__compiled_bind(p, "table_gradient", t->table_gradient, 0);
         prn__compiled_bind(p, "images", t->images[t->images_at], 0);
         prn__bind_scale_gradient(t, p);
         if (i < 2 || (i < 4 && t->is_split)) {
@@ -288,6 +303,7 @@ prn_status prn__trainer_make_whole(prn__trainer *t, prn_error *error)
         return PRN_OK;
     }
     memset(made, 0, sizeof made);
+    const int apart = prn__table_is_apart(t);
     t->is_held = 0;
     if ((status = held_programs(t, made, error)) != PRN_OK ||
         (status = create(t, PRN_REAL, t->flat_elements, "gradients", &t->gradients, error)) != PRN_OK) {
@@ -297,8 +313,9 @@ prn_status prn__trainer_make_whole(prn__trainer *t, prn_error *error)
     }
     take_programs(t, made);
     prn__buffer_destroy(&t->device, t->scale_gradient);
-    t->scale_gradient = NULL;
-    t->memory_bytes -= 4;
+    prn__buffer_destroy(&t->device, t->table_gradient);
+    t->memory_bytes -= 4 + (apart ? 4 * t->table->elements : 0);
+    t->scale_gradient = t->table_gradient = NULL;
     status = workspaces_fit(t, error);
     prn__bindings_init(t);
     return status;

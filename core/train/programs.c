@@ -302,7 +302,7 @@ prn_status prn__optimizer_graph(const prn__trainer *t, const prn__model *model, 
         return status;
     }
     for (int i = 0; i < 4; i++) {
-        slots[i] = prn__graph_slot(g, t->is_held && i == 3 ? "scale_gradient" : names[i], PRN_REAL);
+        slots[i] = prn__graph_slot(g, t->is_held && i == 3 ? "scale_gradient" : names[i], i == 1 || i == 2 ? prn__moments_type(t) : PRN_REAL);
     }
     slot = prn__graph_slot(g, "hyper", PRN_REAL);
     hyper = flat_tensor(g, "hyper", slot, 0, PRN__HYPER_COUNT);
@@ -348,7 +348,7 @@ prn_status prn__optimizer_graph(const prn__trainer *t, const prn__model *model, 
     return PRN_OK;
 }
 
-/* Segments: gradients (the flat vector, or logit_scale's alone), embeddings (both embedding gradients; symbol M). */
+/* Segments: gradients (the flat vector, or logit_scale's and the table's), embeddings (both embedding gradients; symbol M). */
 prn_status prn__clear_graph(const prn__trainer *t, prn__graph **result, prn_error *error)
 {
     prn__graph *g;
@@ -372,6 +372,13 @@ prn_status prn__clear_graph(const prn__trainer *t, prn__graph **result, prn_erro
         const int32_t rows[PRN_OP_MAX_INPUTS] = {ranges[i].is_table ? flags : PRN_NO_TENSOR, PRN_NO_TENSOR, PRN_NO_TENSOR, PRN_NO_TENSOR, PRN_NO_TENSOR};
         outputs[0] = range_tensor(t, g, "gradients", slot, &ranges[i]);
         (void)prn__graph_op(g, PRN_OP_FILL, rows, outputs, 1, &attrs, ranges[i].is_table ? "clear_table" : "clear_gradients");
+    }
+    if (prn__table_is_apart(t)) {
+        const prn_dim shape[2] = {prn__fixed(t->row_count), prn__fixed(t->table->shape[1])}, all = prn__fixed(t->row_count);
+        const int32_t flags_of[PRN_OP_MAX_INPUTS] = {prn__graph_bound(g, "table_rows", prn__graph_slot(g, "table_rows", PRN_U8), 0, 1, &all), PRN_NO_TENSOR,
+                                                     PRN_NO_TENSOR, PRN_NO_TENSOR, PRN_NO_TENSOR};
+        outputs[0] = prn__graph_bound(g, "table_gradient", prn__graph_slot(g, "table_gradient", PRN_REAL), 0, 2, shape);
+        (void)prn__graph_op(g, PRN_OP_FILL, flags_of, outputs, 1, &attrs, "clear_table");
     }
     prn__graph_segment(g, "embeddings");
     for (int side = 0; side < 2; side++) {

@@ -28,6 +28,7 @@
 
 /* Elements of one tile of the similarity matrix when the caller does not choose: 16 MiB of fp32. */
 static const int64_t TILE_ELEMENTS = 4 << 20;
+enum { FLOAT_WHOLE = 1 << 24 }; /* numbers below it are exact in fp32 */
 
 /* ---- constants --------------------------------------------------------------------------------------------------------- */
 
@@ -145,7 +146,7 @@ void prn__trainer_destroy(prn__trainer *t)
     prn__vectors_fini(t);
     prn__compiled *const programs[] = {&t->image_embed, &t->text_embed, &t->image, &t->text, &t->loss, &t->optimizer, &t->clear};
     prn_buffer *const buffers[] = {t->parameters, t->gradients, t->m, t->v, t->images[0], t->embeddings[0], t->embeddings[1], t->embedding_gradients[0],
-                                   t->embedding_gradients[1], t->labels, t->row_weights, t->tile_losses, t->hyper, t->norms, t->scale_gradient, t->images[1],
+                                   t->embedding_gradients[1], t->labels, t->row_weights, t->tile_losses, t->hyper, t->norms, t->scale_gradient, t->table_gradient, t->images[1],
                                    t->tower_workspace, t->text_workspace, t->small_workspace};
     for (size_t i = 0; i < sizeof programs / sizeof programs[0]; i++) {
         prn__compiled_fini(programs[i]);
@@ -429,7 +430,8 @@ static prn_status hyper_write(prn__trainer *t, double learning_rate, double scal
 {
     const prn__optimizer_config *o = &t->config.optimizer;
     const double next = (double)(t->updates + 1);
-    double hyper[PRN__HYPER_COUNT] = {learning_rate, 1 / (1 - pow(o->beta1, next)), 1 / (1 - pow(o->beta2, next)), scale};
+    double hyper[PRN__HYPER_COUNT] = {learning_rate, 1 / (1 - pow(o->beta1, next)), 1 / (1 - pow(o->beta2, next)), scale,
+                                      (double)((t->updates + 1) % FLOAT_WHOLE)};
     return t->device.backend->buffer_write(t->device.instance, t->hyper, 0, PRN_HOST_F64, hyper, PRN__HYPER_COUNT, error);
 }
 

@@ -18,6 +18,7 @@
 typedef struct prn__optimizer_config {
     double beta1, beta2, epsilon, decay;
     double clip_norm; /* global gradient norm; 0 for none */
+    int bf16_moments; /* 1: both moments are kept in bf16, as ADAMW of program.h rounds them; half of their memory, and other results */
 } prn__optimizer_config;
 
 typedef struct prn__trainer_config {

@@ -48,6 +48,7 @@ struct prn__trainer {
     prn_buffer *tile_losses;                           /* (2 * tile_count) */
     prn_buffer *hyper, *norms;                         /* norms: (2 parameter_count) squares, of each part of each parameter's gradient */
     prn_buffer *scale_gradient;                        /* (1) of logit_scale, where there is no `gradients` */
+    prn_buffer *table_gradient;                        /* (row_count, width), where prn__table_is_apart; else NULL */
     const prn__parameter *table;                       /* (row_count, width): the vocabulary's, of which a batch names few rows */
     prn_buffer *rows;                                  /* (row_count) U8: prn_row_flags of the table's rows */
     uint8_t *host_rows;                                /* (row_count): what `rows` will hold when it is written next */
@@ -100,6 +101,9 @@ prn_status prn__trainer_make_whole(prn__trainer *trainer, prn_error *error);
 int64_t prn__tower_elements(const prn__trainer *trainer, int side, const prn__compiled *tower);
 /* Whether towers that hold their gradients update in a segment of their own. */
 int prn__updates_late(const prn__trainer *trainer);
+prn_type prn__moments_type(const prn__trainer *trainer);
+/* Whether the text tower holds its gradients, but for that of the vocabulary's table. */
+int prn__table_is_apart(const prn__trainer *trainer);
 /* Plans the text programs again when a block of `batch` has more rows than all before. */
 prn_status prn__text_fit(prn__trainer *trainer, const prn__batch *batch, prn_error *error);
 prn_status prn__tower_init(prn__trainer *trainer, int is_text, int training, prn__compiled *tower, prn_error *error);

@@ -28,8 +28,9 @@
 extern "C" {
 #endif
 
-/* PRN_REAL is "the backend's working precision": fp64 in `reference`, fp32 in `cpu`, fp32 or bf16 in `cuda`. */
-typedef enum prn_type { PRN_REAL = 1, PRN_I32 = 2, PRN_U8 = 3 } prn_type;
+/* PRN_REAL is "the backend's working precision": fp64 in `reference`, fp32 in `cpu`, fp32 or bf16 in `cuda`. PRN_BF16 is two bytes anywhere: the upper half
+ * of an fp32. Only AdamW's moments may be of it (since 1.5). */
+typedef enum prn_type { PRN_REAL = 1, PRN_I32 = 2, PRN_U8 = 3, PRN_BF16 = 4 } prn_type;
 
 #define PRN_MAX_RANK 4
 #define PRN_NO_SYMBOL (-1)
@@ -110,12 +111,17 @@ typedef struct prn_tensor {
  *  READ_ATTENTION_GRAD dy (B,C), q (B,C), kv (M,2C), [offsets], [rows] -> [dq (B,C)] +=, [dkv (M,2C)] +=   rows not seen receive zero (or stay, when accumulating)
  *
  * optimizer
- *  ADAMW          g (n), hyper (8), [rows u8 (R)] -> p (n), m (n), v (n)      in place; hyper = {lr, 1/(1-beta1^t), 1/(1-beta2^t), gradient scale, 0,0,0,0};
+ *  ADAMW          g (n), hyper (8), [rows u8 (R)] -> p (n), m (n), v (n)      in place; hyper = {lr, 1/(1-beta1^t), 1/(1-beta2^t), gradient scale, t,0,0,0};
  *                 attrs alpha = beta1, beta = beta2, epsilon, decay:  p *= 1 - lr*decay; m,v as Adam on g*scale; p -= lr * (m c1) / (sqrt(v c2) + eps)
  *
  * `rows` (prn_row_flags) says of each row of a matrix (R,C) what need not be read or written, because it is known: without PRN_ROW_GRADIENT a row of g (ADAMW), of
  * a (DOT) is zero, and one of y (FILL) is alpha already; without PRN_ROW_MOMENTS rows of m and v (ADAMW) are zero. Whoever binds `rows` makes that
  * true, and results are those without it: a backend may leave `rows` alone. For a large table of which a batch names few rows.
+ *
+ * m and v of ADAMW may both be PRN_BF16. Their new values, which p's are computed from, are then rounded stochastically, so that what changes by less than half a
+ * step is not lost: up with the chance that is the part of a step by which it lies above. To the bits of the value as an fp32, r is added, 0 <= r < 2^16, and the lower
+ * 16 are dropped. h = mix(e xor mix(t)) gives r: its lower half for m, its upper half for v; e is the number of m's element in its slot's buffer, t is hyper[4], both
+ * modulo 2^32, and mix is the last step of MurmurHash3 (32 bits, A. Appleby): x ^= x >> 16, x *= 0x85ebca6b, x ^= x >> 13, x *= 0xc2b2ae35, x ^= x >> 16.
  */
 #define PRN_OP_LIST(X)                                                       \
     X(PATCHES, 1, "patches", 1, 1)                                           \

@@ -8,7 +8,7 @@ load support
     json 'd["bench"] == "train" and d["samples_per_s"] > 0 and d["samples_per_s_least"] <= d["samples_per_s"] <= d["samples_per_s_most"]'
     json 'd["gflops"] > 0 and d["sgemm_peak_gflops"] > 0 and d["peak_bytes"] > 1e6 and 10 <= d["tokens"] <= 20'
     json 'abs(sum(o["share"] for o in d["ops"]) - 1) < 1e-6 and {"linear", "attention", "adamw"} <= {o["name"] for o in d["ops"]}'
-    perennial bench ops --model nano --batch 8 --steps 1 --repeats 1 --tokens 12 --checkpointing
+    perennial bench ops --model nano --batch 8 --steps 1 --repeats 1 --tokens 12 --checkpointing --bf16-moments
     exits 0
     says "linear_grad_w"
     says "captions of 12.0 tokens"

@@ -30,7 +30,7 @@ static void test_defaults(void **state)
     assert_int_equal(r->budget, 80);
     assert_int_equal(r->budget_unit, PRN__BUDGET_SAMPLES);
     assert_true(r->optimizer.beta1 == 0.9 && r->optimizer.beta2 == 0.98 && r->optimizer.epsilon == 1e-6 && r->optimizer.decay == 0.2);
-    assert_true(r->optimizer.clip_norm == 0);
+    assert_true(r->optimizer.clip_norm == 0 && !r->optimizer.bf16_moments);
     assert_int_equal(r->decay_rule, PRN__DECAY_DIMENSIONS);
     assert_int_equal(r->schedule.kind, PRN__SCHEDULE_COSINE);
     assert_true(r->schedule.peak == 1e-3 && r->schedule.final == 0);
@@ -66,7 +66,7 @@ static void test_every_value(void **state)
         "    vision = { width = 64, layers = 2, head_width = 32, patch_size = 8, image_size = 16, mlp_ratio = 2 },\n"
         "    text = { width = 96, heads = 3, layers = 1, context_length = 12, mlp_ratio = 3.5 } },\n"
         "  batch = 1e2, micro_batch = 25, checkpointing = true, keep_optimizer = true, budget = p.steps(50),\n"
-        "  optimizer = p.adamw { beta1 = 0.8, beta2 = 0.95, epsilon = 1e-8, decay = 0.1, clip_norm = 1, decay_rule = 'no_embeddings' },\n"
+        "  optimizer = p.adamw { beta1 = 0.8, beta2 = 0.95, epsilon = 1e-8, decay = 0.1, clip_norm = 1, decay_rule = 'no_embeddings', moments = 'bf16' },\n"
         "  schedule = rates, transform = 'eval', scale = {0.5, 0.75}, shuffle = false, with_replacement = true, window = 4,\n"
         "  seed = 12345678901, save_every = p.steps(9), data_threads = 3,\n"
         "  evaluate = p.evaluate { sets = {'retrieval'}, recall = {1, 2}, batch = 32 },\n"
@@ -94,7 +94,7 @@ static void test_every_value(void **state)
     assert_int_equal(r->budget_unit, PRN__BUDGET_STEPS);
     assert_int_equal(r->budget, 50);
     assert_true(r->optimizer.beta1 == 0.8 && r->optimizer.beta2 == 0.95 && r->optimizer.epsilon == 1e-8 && r->optimizer.decay == 0.1);
-    assert_true(r->optimizer.clip_norm == 1);
+    assert_true(r->optimizer.clip_norm == 1 && r->optimizer.bf16_moments);
     assert_int_equal(r->decay_rule, PRN__DECAY_NO_EMBEDDINGS);
     assert_int_equal(r->schedule.kind, PRN__SCHEDULE_CONSTANT);
     assert_int_equal(r->schedule.warmup_steps, 7);
@@ -174,6 +174,7 @@ static void test_wrong_values_are_refused_at_their_line(void **state)
     refused(b, MINIMAL "  model = 'micr' }", 7, "micr", "did you mean 'micro'?");
     refused(b, MINIMAL "  model = 'ViT-B32' }", 7, "ViT-B32", "did you mean 'ViT-B-32'?");
     refused(b, MINIMAL "  optimizer = p.adamw { decay_rule = 'dimension' } }", 7, "decay_rule", "did you mean 'dimensions'?");
+    refused(b, MINIMAL "  optimizer = p.adamw { moments = 'bf15' } }", 7, "moments", "did you mean 'bf16'?");
     refused(b, MINIMAL "  backend = p.backend 'cpu' { ias = 'avx2' } }", 7, "'ias'", "did you mean 'isa'?");
     refused(b, MINIMAL "  backend = p.backend 'cpu' { isa = 'avx3' } }", 7, "isa", "avx3");
     refused(b, MINIMAL "  batch = 1 }", 7, "batch", "1");

@@ -278,6 +278,7 @@ static void test_what_a_key_depends_on(void **state)
     DIFFERENT(r.optimizer.decay = 0.1);
     DIFFERENT(r.optimizer.clip_norm = 1);
     DIFFERENT(r.decay_rule = PRN__DECAY_NO_EMBEDDINGS);
+    DIFFERENT(r.optimizer.bf16_moments = 1);
     DIFFERENT(r.schedule.peak = 2e-3);
     DIFFERENT(r.schedule.warmup_steps = 3);
     DIFFERENT(r.augment = 0);

@@ -108,26 +108,69 @@ static void same(const fixture *f, const outcome *a, const outcome *b)
 static void test_same_bits(void **state)
 {
     const fixture *f = *state;
-    for (int which = 0; which < 2; which++) {
-        const prn__device *device = which == 0 ? &f->cpu.device : &f->reference.device;
-        for (int clip = 0; clip < 3; clip++) { /* none, one that acts, one that does not */
-            prn__trainer_config config = base_config();
-            config.optimizer.clip_norm = clip == 0 ? 0 : clip == 1 ? 0.05 : 1e6;
-            config.keep_all = 1;
-            outcome want = train(f, device, &config, 0, -1);
-            assert_true(clip != 1 || want.norm[0] > 0.1);
-            for (int checkpoint = 0; checkpoint < 2; checkpoint++) {
-                config.keep_all = 0;
-                config.checkpoint = checkpoint;
-                for (int until = -1; until < 3; until += 3) {
-                    outcome got = train(f, device, &config, 1, until);
-                    same(f, &want, &got);
-                    outcome_free(&got);
-                }
+    for (int form = 0; form < 12; form++) {
+        const prn__device *device = form % 2 == 0 ? &f->cpu.device : &f->reference.device;
+        const int clip = form / 2 % 3; /* none, one that acts, one that does not */
+        prn__trainer_config config = base_config();
+        config.optimizer.clip_norm = clip == 0 ? 0 : clip == 1 ? 0.05 : 1e6;
+        config.optimizer.bf16_moments = form / 6;
+        config.keep_all = 1;
+        outcome want = train(f, device, &config, 0, -1);
+        assert_true(clip != 1 || want.norm[0] > 0.1);
+        for (int checkpoint = 0; checkpoint < 2; checkpoint++) {
+            config.keep_all = 0;
+            config.checkpoint = checkpoint;
+            for (int until = -1; until < 3; until += 3) {
+                outcome got = train(f, device, &config, 1, until);
+                same(f, &want, &got);
+                outcome_free(&got);
             }
-            outcome_free(&want);
         }
+        outcome_free(&want);
     }
+}
+
+/* A trainer with moments in bf16 goes on from its state as if it had never stopped; its first moments are those of fp32, rounded; and a little later its loss is
+ * about the same. */
+static void test_bf16_moments(void **state)
+{
+    const fixture *f = *state;
+    const size_t elements = (size_t)f->model->flat_elements;
+    prn__trainer_config config = base_config();
+    outcome full = train(f, &f->cpu.device, &config, 1, -1);
+    config.optimizer.bf16_moments = 1;
+    outcome want = train(f, &f->cpu.device, &config, 1, -1);
+    double off = 0, size = 0;
+    for (int part = 1; part < 3; part++) {
+        for (size_t i = 0; i < elements; i++) {
+            uint32_t bits;
+            memcpy(&bits, &want.part[part][i], sizeof bits);
+            assert_int_equal(bits & 0xffff, 0);
+            off += fabs(want.part[part][i] - full.part[part][i]);
+            size += fabs(full.part[part][i]);
+        }
+        assert_true(off < 0.03 * size);
+    }
+    assert_true(want.loss[0] == full.loss[0] && fabs(want.loss[STEPS - 1] - full.loss[STEPS - 1]) < 0.02 * full.loss[STEPS - 1]);
+
+    outcome got = want;
+    prn__trainer *trainer = trainer_make(f, &f->cpu.device, &config);
+    for (int i = 0; i < 3; i++) {
+        got.part[i] = prn__alloc_array(elements, sizeof(float));
+    }
+    for (int i = 0; i < STEPS; i++) {
+        int64_t updates;
+        OK(prn__trainer_step(trainer, &f->batch, 1e-3, NULL, error));
+        OK(prn__trainer_get_state(trainer, got.part[0], got.part[1], got.part[2], &updates, error));
+        prn__trainer_destroy(trainer);
+        trainer = trainer_make(f, &f->cpu.device, &config);
+        OK(prn__trainer_set_state(trainer, got.part[0], got.part[1], got.part[2], updates, error));
+    }
+    same(f, &want, &got);
+    prn__trainer_destroy(trainer);
+    outcome_free(&full);
+    outcome_free(&want);
+    outcome_free(&got);
 }
 
 /* A micro-batched trainer needs all gradients at once. */
@@ -310,13 +353,20 @@ static void test_less_memory(void **state)
     }
     print_message("%lld bytes, with everything kept %lld\n", (long long)bytes[0], (long long)bytes[1]);
     assert_true(bytes[0] + 4 * f->model->flat_elements < bytes[1]);
+    prn__trainer_config config = base_config();
+    config.batch = 64;
+    config.optimizer.bf16_moments = 1;
+    prn__trainer *trainer = trainer_make(f, &f->cpu.device, &config);
+    assert_int_equal(prn__trainer_memory_bytes(trainer), bytes[0] - 4 * f->model->flat_elements);
+    prn__trainer_destroy(trainer);
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_same_bits),      cmocka_unit_test(test_split_is_whole),      cmocka_unit_test(test_text_grows),
-        cmocka_unit_test(test_limit), cmocka_unit_test(test_growing_fails),  cmocka_unit_test(test_gradient_not_finite), cmocka_unit_test(test_less_memory),
+        cmocka_unit_test(test_same_bits),      cmocka_unit_test(test_bf16_moments),        cmocka_unit_test(test_split_is_whole),
+        cmocka_unit_test(test_text_grows),     cmocka_unit_test(test_limit),               cmocka_unit_test(test_growing_fails),
+        cmocka_unit_test(test_gradient_not_finite), cmocka_unit_test(test_less_memory),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }

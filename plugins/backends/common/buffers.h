@@ -9,6 +9,7 @@
 #ifndef PRN_BACKENDS_BUFFERS_H
 #define PRN_BACKENDS_BUFFERS_H
 
+#include "bf16.h"
 #include "operand.h"
 
 #include <stdlib.h>
@@ -37,7 +38,7 @@ static inline prn_status buffer_new(prn_backend_instance *instance, prn_type typ
     const prn_host *host = buffer_host(instance);
     const size_t bytes_each = operand_element_bytes(type, real_bytes);
     *buffer = NULL;
-    if ((type != PRN_REAL && type != PRN_I32 && type != PRN_U8) || elements < 0 || (uint64_t)elements > (SIZE_MAX / 2) / bytes_each) {
+    if (type < PRN_REAL || type > PRN_BF16 || elements < 0 || (uint64_t)elements > (SIZE_MAX / 2) / bytes_each) {
         return prn_error_set(error, PRN_INVALID, "buffer for %s: type %d and %lld elements are not valid", purpose, (int)type, (long long)elements);
     }
     /* more bytes, so that an empty buffer is memory too, and a large one can be aligned */
@@ -106,7 +107,8 @@ static inline prn_status buffer_range(const prn_buffer *buffer, int64_t offset, 
 
 static inline int buffer_host_type_fits(const prn_buffer *buffer, prn_host_type type)
 {
-    return buffer->type == PRN_REAL ? type == PRN_HOST_F32 || type == PRN_HOST_F64 : type == (buffer->type == PRN_I32 ? PRN_HOST_I32 : PRN_HOST_U8);
+    return buffer->type == PRN_REAL || buffer->type == PRN_BF16 ? type == PRN_HOST_F32 || type == PRN_HOST_F64
+                                                                : type == (buffer->type == PRN_I32 ? PRN_HOST_I32 : PRN_HOST_U8);
 }
 
 static inline prn_status buffer_type_error(prn_error *error)
@@ -129,6 +131,27 @@ static inline prn_status buffer_duplicate(prn_buffer *target, int64_t target_off
         memmove((char *)target->data + (size_t)target_offset * each, (const char *)source->data + (size_t)source_offset * each, (size_t)count * each);
     }
     return status;
+}
+
+static inline void buffer_write_bf16(prn_buffer *buffer, int64_t offset, prn_host_type type, const void *source, int64_t count)
+{
+    uint16_t *at = (uint16_t *)buffer->data + offset;
+    for (int64_t i = 0; i < count; i++) {
+        at[i] = bf16_nearest(type == PRN_HOST_F32 ? ((const float *)source)[i] : (float)((const double *)source)[i]);
+    }
+}
+
+static inline void buffer_read_bf16(const prn_buffer *buffer, int64_t offset, prn_host_type type, void *target, int64_t count)
+{
+    const uint16_t *at = (const uint16_t *)buffer->data + offset;
+    for (int64_t i = 0; i < count; i++) {
+        const float value = bf16_value(at[i]);
+        if (type == PRN_HOST_F32) {
+            ((float *)target)[i] = value;
+        } else {
+            ((double *)target)[i] = value;
+        }
+    }
 }
 
 static inline uint64_t host_memory_bytes(int available)
@@ -164,6 +187,8 @@ static inline uint64_t host_memory_bytes(int available)
             for (int64_t i = 0; i < count; i++) {                                                                                                    \
                 at[i] = type == PRN_HOST_F32 ? (REAL)((const float *)source)[i] : (REAL)((const double *)source)[i];                                 \
             }                                                                                                                                        \
+        } else if (buffer->type == PRN_BF16) {                                                                                                       \
+            buffer_write_bf16(buffer, offset, type, source, count);                                                                                  \
         } else {                                                                                                                                     \
             const size_t each = operand_element_bytes(buffer->type, sizeof(REAL));                                                                   \
             memcpy((char *)buffer->data + (size_t)offset * each, source, (size_t)count * each);                                                      \
@@ -190,6 +215,8 @@ static inline uint64_t host_memory_bytes(int available)
                     ((double *)target)[i] = (double)at[i];                                                                                           \
                 }                                                                                                                                    \
             }                                                                                                                                        \
+        } else if (buffer->type == PRN_BF16) {                                                                                                       \
+            buffer_read_bf16(buffer, offset, type, target, count);                                                                                   \
         } else {                                                                                                                                     \
             const size_t each = operand_element_bytes(buffer->type, sizeof(REAL));                                                                   \
             memcpy(target, (const char *)buffer->data + (size_t)offset * each, (size_t)count * each);                                                \

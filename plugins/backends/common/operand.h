@@ -25,6 +25,7 @@ struct prn_buffer {
 /* A tensor with its run-time sizes and memory. */
 typedef struct operand {
     void *data; /* NULL when absent */
+    int64_t first; /* elements before it in its slot's buffer */
     int64_t elements;
     int64_t rows, columns; /* rank >= 2: all but the last dimension, the last; rank 1: (n, 1); rank 0: (1, 1) */
     int64_t size[PRN_MAX_RANK];
@@ -129,6 +130,7 @@ static inline prn_status operation_check(const prn_program *program, uint32_t in
     const char *name = operation_name(op->kind);
     operation_rule rule;
     int outputs = 0;
+    uint32_t moments = 0; /* the type of the first one: both are of it */
     if (!operation_rule_of(op->kind, &rule)) {
         return prn_error_set(error, PRN_UNSUPPORTED, "program '%s', operation %u: kind %u is not known to this backend; use a newer backend",
                              program->name, index, op->kind);
@@ -156,6 +158,9 @@ static inline prn_status operation_check(const prn_program *program, uint32_t in
             want = PRN_U8;
         }
         const prn_tensor *t = &program->tensors[tensor];
+        if (is_output && op->kind == PRN_OP_ADAMW && at > 0) { /* the moments */
+            want = moments = moments != 0 ? moments : t->type == PRN_BF16 ? PRN_BF16 : PRN_REAL;
+        }
         if (t->type != want || t->rank > PRN_MAX_RANK || t->slot < 0 || (uint32_t)t->slot >= program->slot_count || t->offset < 0 ||
             program->slots[t->slot].type != t->type) {
             return prn_error_set(error, PRN_INVALID,
@@ -262,7 +267,7 @@ static inline int operand_size(const prn_tensor *t, const int64_t *values, opera
 
 static inline size_t operand_element_bytes(uint32_t type, size_t real_bytes)
 {
-    return type == PRN_REAL ? real_bytes : type == PRN_I32 ? 4 : 1;
+    return type == PRN_REAL ? real_bytes : type == PRN_I32 ? 4 : type == PRN_BF16 ? 2 : 1;
 }
 
 /* Sizes (and memory when `binding` is given) of one operation; `sizes` alone serves planning at the symbols' maxima. */
@@ -308,6 +313,7 @@ static inline prn_status operation_view(const prn_program *program, uint32_t ind
             }
             first = 0;
         }
+        o->first = first;
         o->data = (char *)buffer->data + (size_t)first * operand_element_bytes(t->type, real_bytes);
     }
     return PRN_OK;
@@ -545,7 +551,7 @@ static inline prn_status operation_shape(const prn_program *program, uint32_t in
         break;
     case PRN_OP_ADAMW:
         v->m = in[0].elements;
-        ok = in[1].elements >= 4 && operand_has(&out[0], v->m) && operand_has(&out[1], v->m) && operand_has(&out[2], v->m) &&
+        ok = in[1].elements >= (out[1].type == PRN_BF16 ? 5 : 4) && operand_has(&out[0], v->m) && operand_has(&out[1], v->m) && operand_has(&out[2], v->m) &&
              row_flags_fit(&in[2], &in[0]);
         break;
     default:

@@ -1,6 +1,8 @@
 /* plugins/backends/cpu/elements.c: losses, what is done element by element, and sums. */
 #include "share.h"
 
+#include "../common/bf16.h"
+
 #include <math.h>
 
 /* ---- losses ---- */
@@ -68,6 +70,19 @@ static void soft_cross_entropy_grad_task(void *context, int64_t index, uint32_t 
 
 /* ---- element-wise and sums ---- */
 
+/* AdamW of elements [i, i + n). */
+static void update(const share *s, int64_t i, int64_t n, int has_moments, int has_gradient)
+{
+    const operation *v = s->v;
+    const float *g = has_gradient ? in(v, 0) + i : NULL;
+    if (v->out[1].type == PRN_BF16) {
+        uint16_t *m = v->out[1].data, *squares = v->out[2].data;
+        s->k->adamw_bf16(out(v, 0) + i, has_moments ? m + i : NULL, has_moments ? squares + i : NULL, g, n, (uint32_t)(v->out[1].first + i), s->more);
+    } else {
+        s->k->adamw(out(v, 0) + i, has_moments ? out(v, 1) + i : NULL, has_moments ? out(v, 2) + i : NULL, g, n, s->more);
+    }
+}
+
 static void element_task(void *context, int64_t index, uint32_t worker)
 {
     const share *s = context;
@@ -92,7 +107,7 @@ static void element_task(void *context, int64_t index, uint32_t worker)
     case PRN_OP_CLAMP: s->k->clamp(y, a, (float)at->alpha, (float)at->beta, n); break;
     case PRN_OP_FILL: s->k->fill(y, (float)at->alpha, n, 0); break;
     case PRN_OP_BROADCAST: s->k->fill(y, s->scale, n, at->accumulate); break;
-    case PRN_OP_ADAMW: s->k->adamw(y, out(v, 1) + i, out(v, 2) + i, a, n, s->more); break;
+    case PRN_OP_ADAMW: update(s, i, n, 1, 1); break;
     default: break;
     }
 }
@@ -140,8 +155,7 @@ static void flagged_task(void *context, int64_t index, uint32_t worker)
         const int flags = rows[i / columns], has_gradient = flags & PRN_ROW_GRADIENT, has_moments = has_gradient || flags & PRN_ROW_MOMENTS;
         n = run_of(rows, columns, i, end);
         if (is_update) {
-            s->k->adamw(out(v, 0) + i, has_moments ? out(v, 1) + i : NULL, has_moments ? out(v, 2) + i : NULL, has_gradient ? in(v, 0) + i : NULL, n,
-                        s->more);
+            update(s, i, n, has_moments, has_gradient);
         } else if (has_gradient) {
             s->k->fill(out(v, 0) + i, (float)v->op->attrs.alpha, n, 0);
         }
@@ -161,7 +175,7 @@ static void element_wise(share *s)
         const float *hyper = in(v, 1);
         adam = (adamw_job){.lr = hyper[0], .correction1 = hyper[1], .correction2 = hyper[2], .gradient_scale = hyper[3], .beta1 = (float)at->alpha,
                            .rest1 = (float)(1 - at->alpha), .beta2 = (float)at->beta, .rest2 = (float)(1 - at->beta), .epsilon = (float)at->epsilon,
-                           .shrink = (float)((double)hyper[0] * at->decay)};
+                           .shrink = (float)((double)hyper[0] * at->decay), .key = v->out[1].type == PRN_BF16 ? bf16_mix((uint32_t)hyper[4]) : 0};
         s->more = &adam;
     }
     const int is_flagged = (v->op->kind == PRN_OP_ADAMW && v->in[2].data != NULL) || (v->op->kind == PRN_OP_FILL && v->in[0].data != NULL);

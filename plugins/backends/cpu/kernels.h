@@ -75,6 +75,7 @@ typedef struct adamw_job {
     float lr, correction1, correction2, gradient_scale;
     float beta1, rest1, beta2, rest2; /* rest = 1 - beta, rounded once */
     float epsilon, shrink;            /* shrink = lr * decay */
+    uint32_t key;                     /* mix(t) of program.h, for moments in bf16 */
 } adamw_job;
 
 /* What follows a linear layer in bf16: pre = x + bias, rounded whether it is kept or not; y = act(pre). Or its gradient: y = x act'(slope_of). */
@@ -137,6 +138,8 @@ typedef struct kernels {
     double (*dot_rows)(const float *a, const float *b, const uint8_t *rows, int64_t first, int64_t n, int64_t columns);
     /* g NULL: it is zero; m and v NULL: so are they, and stay it. */
     void (*adamw)(float *p, float *m, float *v, const float *g, int64_t n, const adamw_job *job);
+    /* The same with moments in bf16; `first`: the number, in its buffer, of the first of these elements of m. */
+    void (*adamw_bf16)(float *p, uint16_t *m, uint16_t *v, const float *g, int64_t n, uint32_t first, const adamw_job *job);
     /* out[c] (+)= sum over rows of x[r*ld + c] */
     void (*column_sums)(float *out, const float *x, int64_t rows, int64_t columns, int64_t ld, int accumulate);
     void (*product)(const product_job *job);

@@ -61,6 +61,20 @@ KERNEL(element, THREADS)
     }
 }
 
+/* perennial/program.h, ADAMW: how moments are rounded to bf16. */
+static __device__ __forceinline__ uint32_t mix(uint32_t x)
+{
+    x = (x ^ x >> 16) * 0x85ebca6bu;
+    x = (x ^ x >> 13) * 0xc2b2ae35u;
+    return x ^ x >> 16;
+}
+
+/* A value that bf16 has, so that storing it rounds nothing. */
+static __device__ __forceinline__ float by_chance(float x, uint32_t chance)
+{
+    return __uint_as_float((__float_as_uint(x) + chance) & 0xffff0000u);
+}
+
 KERNEL(adamw, THREADS)
 {
     int at = 0;
@@ -70,9 +84,10 @@ KERNEL(adamw, THREADS)
     const adamw_piece w = a.pieces[at];
     const int blocks = (at + 1 < a.count ? a.pieces[at + 1].first : a.blocks) - w.first;
     const int64_t stride = (int64_t)blocks * THREADS * 4;
-    const values of_g = {(void *)w.g, 0, w.is_wide}, of_p = {w.p, 0, w.is_wide}, of_m = {w.m, 0, w.is_wide}, of_v = {w.v, 0, w.is_wide};
+    const values of_g = {(void *)w.g, 0, w.is_wide}, of_p = {w.p, 0, w.is_wide}, of_m = {w.m, w.is_bf16, w.is_wide}, of_v = {w.v, w.is_bf16, w.is_wide};
     const float lr = load(a.hyper, 0), correction1 = load(a.hyper, 1), correction2 = load(a.hyper, 2), scale = load(a.hyper, 3);
     const float shrink = lr * w.decay;
+    const uint32_t key = w.is_bf16 ? mix((uint32_t)load(a.hyper, 4)) : 0;
     for (int64_t i = ((int64_t)((int)blockIdx.x - w.first) * THREADS + threadIdx.x) * 4; i < w.n; i += stride) {
         const four g = load4(of_g, i, w.n);
         four p = load4(of_p, i, w.n), m = load4(of_m, i, w.n), v = load4(of_v, i, w.n);
@@ -83,6 +98,11 @@ KERNEL(adamw, THREADS)
             v.v[j] = a.beta2 * v.v[j] + a.rest2 * d * d;
             p.v[j] -= shrink * p.v[j];
             p.v[j] -= lr * (m.v[j] * correction1) / (sqrtf(v.v[j] * correction2) + a.epsilon);
+            if (w.is_bf16) {
+                const uint32_t chance = mix((w.element + (uint32_t)(i + j)) ^ key);
+                m.v[j] = by_chance(m.v[j], chance & 0xffffu);
+                v.v[j] = by_chance(v.v[j], chance >> 16);
+            }
         }
         store4(of_p, i, w.n, p);
         store4(of_m, i, w.n, m);

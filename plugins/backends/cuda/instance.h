@@ -15,6 +15,7 @@
 #ifndef PRN_CUDA_INSTANCE_H
 #define PRN_CUDA_INSTANCE_H
 
+#include "../common/bf16.h"
 #include "../common/operand.h"
 #include "driver.h"
 #include "kernels.h"

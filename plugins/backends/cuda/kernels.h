@@ -62,14 +62,16 @@ typedef struct element_args {
     int32_t reserved;
 } element_args;
 
-/* One parameter: all fp32. Its blocks begin with number `first`. */
+/* One parameter: fp32, but for moments in bf16 where is_bf16. Its blocks begin with number `first`. */
 typedef struct adamw_piece {
     const float *g;
-    float *p, *m, *v;
+    float *p;
+    void *m, *v;
     int64_t n;
-    int32_t first, is_wide;
+    int32_t first;
+    int16_t is_wide, is_bf16;
     float decay;
-    int32_t reserved;
+    uint32_t element; /* the number of m's first one in its buffer */
 } adamw_piece;
 
 /* Several parameters in one launch; arguments may take 4096 bytes. */

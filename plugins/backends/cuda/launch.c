@@ -538,7 +538,8 @@ int updates_take(updates *pending, const operation *view)
     const uintptr_t together =
         (uintptr_t)view->in[0].data | (uintptr_t)view->out[0].data | (uintptr_t)view->out[1].data | (uintptr_t)view->out[2].data;
     a->pieces[pending->count] = (adamw_piece){.g = view->in[0].data, .p = view->out[0].data, .m = view->out[1].data, .v = view->out[2].data, .n = view->m,
-                                              .first = a->blocks, .is_wide = together % 16 == 0, .decay = (float)at->decay};
+                                              .first = a->blocks, .is_wide = together % 16 == 0, .is_bf16 = view->out[1].type == PRN_BF16,
+                                              .decay = (float)at->decay, .element = (uint32_t)view->out[1].first};
     pending->views[pending->count++] = view;
     a->count = pending->count;
     a->blocks += (int32_t)blocks;

@@ -94,30 +94,63 @@ void staging_close(prn_backend_instance *d)
     ring_close(d, &d->ahead);
 }
 
+/* How the elements of a buffer lie on the device and at the host. */
+typedef struct forms {
+    size_t device, host; /* bytes of one */
+    int is_double;       /* at the host, of a REAL or BF16 */
+    int is_bf16;         /* on the device */
+} forms;
+
+static forms forms_of(const prn_buffer *buffer, prn_host_type type)
+{
+    const size_t device = operand_element_bytes(buffer->type, sizeof(float));
+    const int is_double = type == PRN_HOST_F64, is_bf16 = buffer->type == PRN_BF16;
+    return (forms){.device = device, .host = is_double ? sizeof(double) : is_bf16 ? sizeof(float) : device, .is_double = is_double, .is_bf16 = is_bf16};
+}
+
 /* Host memory from one form to the other, on all threads. */
 typedef struct conversion {
     void *target;
     const void *source;
     int64_t count;
-    int to_double, from_double;
-    size_t each; /* bytes, when nothing is converted */
+    forms form;
+    int to_host;
 } conversion;
+
+static float value_at(const void *from, int64_t i, int is_double)
+{
+    return is_double ? (float)((const double *)from)[i] : ((const float *)from)[i];
+}
+
+static void put_at(void *to, int64_t i, int is_double, float value)
+{
+    if (is_double) {
+        ((double *)to)[i] = (double)value;
+    } else {
+        ((float *)to)[i] = value;
+    }
+}
 
 static void convert_task(void *context, int64_t index, uint32_t worker)
 {
     const conversion *c = context;
     const int64_t first = index * COPY_PIECE, end = first + COPY_PIECE < c->count ? first + COPY_PIECE : c->count;
     (void)worker;
-    if (c->from_double) {
+    if (c->form.is_bf16) {
         for (int64_t i = first; i < end; i++) {
-            ((float *)c->target)[i] = (float)((const double *)c->source)[i];
+            if (c->to_host) {
+                put_at(c->target, i, c->form.is_double, bf16_value(((const uint16_t *)c->source)[i]));
+            } else {
+                ((uint16_t *)c->target)[i] = bf16_nearest(value_at(c->source, i, c->form.is_double));
+            }
         }
-    } else if (c->to_double) {
+    } else if (c->form.is_double) {
         for (int64_t i = first; i < end; i++) {
-            ((double *)c->target)[i] = (double)((const float *)c->source)[i];
+            put_at(c->target, i, c->to_host, value_at(c->source, i, !c->to_host));
         }
     } else {
-        memcpy((char *)c->target + (size_t)first * c->each, (const char *)c->source + (size_t)first * c->each, (size_t)(end - first) * c->each);
+        const size_t each = c->form.device;
+        memcpy((char *)c->target + (size_t)first * each, (const char *)c->source + (size_t)first * each, (size_t)(end - first) * each);
     }
 }
 
@@ -147,10 +180,10 @@ static prn_status staging_take(prn_backend_instance *d, staging_ring *ring, uint
 }
 
 /* By the stream that goes with the ring. */
-static prn_status write_values(prn_backend_instance *d, staging_ring *ring, CUdeviceptr target, const void *source, int64_t count, size_t each,
-                               int from_double, prn_error *error)
+static prn_status write_values(prn_backend_instance *d, staging_ring *ring, CUdeviceptr target, const void *source, int64_t count, forms form,
+                               prn_error *error)
 {
-    const int64_t piece = (int64_t)(STAGING_BYTES / each);
+    const int64_t piece = (int64_t)(STAGING_BYTES / form.device);
     const CUstream stream = ring == &d->ahead ? d->copies : d->stream;
     prn_status status = PRN_OK;
     for (int64_t first = 0; first < count && status == PRN_OK; first += piece) {
@@ -158,11 +191,10 @@ static prn_status write_values(prn_backend_instance *d, staging_ring *ring, CUde
         uint32_t slot;
         status = staging_take(d, ring, &slot, error);
         if (status == PRN_OK) {
-            const conversion c = {.target = ring->slots[slot].memory, .source = (const char *)source + (size_t)first * (from_double ? sizeof(double) : each),
-                                  .count = n, .from_double = from_double, .each = each};
+            const conversion c = {.target = ring->slots[slot].memory, .source = (const char *)source + (size_t)first * form.host, .count = n, .form = form};
             convert(d, &c);
-            status = driver_status(&d->api, d->api.cuMemcpyHtoDAsync(target + (size_t)first * each, ring->slots[slot].memory, (size_t)n * each, stream),
-                                   "copying to the device", error);
+            status = driver_status(&d->api, d->api.cuMemcpyHtoDAsync(target + (size_t)first * form.device, ring->slots[slot].memory,
+                                                                     (size_t)n * form.device, stream), "copying to the device", error);
         }
         if (status == PRN_OK) {
             status = driver_status(&d->api, d->api.cuEventRecord(ring->slots[slot].event, stream), "recording an event", error);
@@ -174,7 +206,7 @@ static prn_status write_values(prn_backend_instance *d, staging_ring *ring, CUde
 
 prn_status upload(prn_backend_instance *d, CUdeviceptr target, const void *source, size_t bytes, prn_error *error)
 {
-    return write_values(d, &d->staging, target, source, (int64_t)bytes, 1, 0, error);
+    return write_values(d, &d->staging, target, source, (int64_t)bytes, (forms){.device = 1, .host = 1}, error);
 }
 
 /* ---- buffers ---- */
@@ -256,7 +288,7 @@ prn_status buffer_create(prn_backend_instance *d, prn_type type, int64_t element
     const prn_host *host = d->host;
     const size_t each = operand_element_bytes(type, sizeof(float));
     *buffer = NULL;
-    if ((type != PRN_REAL && type != PRN_I32 && type != PRN_U8) || elements < 0 || (uint64_t)elements > (SIZE_MAX / 2) / each) {
+    if (type < PRN_REAL || type > PRN_BF16 || elements < 0 || (uint64_t)elements > (SIZE_MAX / 2) / each) {
         return prn_error_set(error, PRN_INVALID, "buffer for %s: type %d and %lld elements are not valid", purpose, (int)type, (long long)elements);
     }
     prn_status status = instance_enter(d, error);
@@ -323,7 +355,8 @@ static prn_status check_access(prn_backend_instance *d, const prn_buffer *buffer
     if (status != PRN_OK) {
         return status;
     }
-    const int fits = buffer->type == PRN_REAL  ? type == PRN_HOST_F32 || type == PRN_HOST_F64
+    const int is_real = buffer->type == PRN_REAL || buffer->type == PRN_BF16;
+    const int fits = is_real                   ? type == PRN_HOST_F32 || type == PRN_HOST_F64
                      : buffer->type == PRN_I32 ? type == PRN_HOST_I32
                                                : type == PRN_HOST_U8;
     if (count > 0 && !fits) {
@@ -345,11 +378,11 @@ prn_status buffer_write(prn_backend_instance *d, prn_buffer *buffer, int64_t off
     if (status != PRN_OK || count == 0 || (status = take_all(d, buffer, error)) != PRN_OK) {
         return status;
     }
-    const size_t each = operand_element_bytes(buffer->type, sizeof(float));
+    const forms form = forms_of(buffer, type);
     if (buffer_integers(buffer) != NULL) {
-        memcpy(buffer_integers(buffer) + offset, source, (size_t)count * each);
+        memcpy(buffer_integers(buffer) + offset, source, (size_t)count * form.device);
     }
-    status = write_values(d, &d->staging, device_address(buffer->data) + (size_t)offset * each, source, count, each, type == PRN_HOST_F64, error);
+    status = write_values(d, &d->staging, device_address(buffer->data) + (size_t)offset * form.device, source, count, form, error);
     return status == PRN_OK ? buffer_leave(d, buffer, error) : status;
 }
 
@@ -383,11 +416,11 @@ prn_status buffer_write_ahead(prn_backend_instance *d, prn_buffer *buffer, int64
         (status = ready_for_copies(d, whole(buffer), error)) != PRN_OK) {
         return status;
     }
-    const size_t each = operand_element_bytes(buffer->type, sizeof(float));
+    const forms form = forms_of(buffer, type);
     device_buffer *const b = whole(buffer);
     status = driver_status(&d->api, d->api.cuStreamWaitEvent(d->copies, b->used, 0), "waiting for the device", error);
     if (status == PRN_OK) {
-        status = write_values(d, &d->ahead, device_address(buffer->data) + (size_t)offset * each, source, count, each, type == PRN_HOST_F64, error);
+        status = write_values(d, &d->ahead, device_address(buffer->data) + (size_t)offset * form.device, source, count, form, error);
     }
     if (status == PRN_OK) {
         status = driver_status(&d->api, d->api.cuEventRecord(b->written, d->copies), "recording an event", error);
@@ -405,24 +438,24 @@ prn_status buffer_read(prn_backend_instance *d, prn_buffer *buffer, int64_t offs
     if (status != PRN_OK || count == 0 || (status = take_all(d, buffer, error)) != PRN_OK) {
         return status;
     }
-    const size_t each = operand_element_bytes(buffer->type, sizeof(float));
-    const int64_t piece = (int64_t)(STAGING_BYTES / each);
+    const forms form = forms_of(buffer, type);
+    const int64_t piece = (int64_t)(STAGING_BYTES / form.device);
     for (int64_t first = 0; first < count && status == PRN_OK; first += piece) {
         const int64_t n = count - first < piece ? count - first : piece;
         uint32_t slot;
         status = staging_take(d, &d->staging, &slot, error);
         if (status == PRN_OK) {
             status = driver_status(&d->api,
-                                   d->api.cuMemcpyDtoHAsync(d->staging.slots[slot].memory, device_address(buffer->data) + (size_t)(offset + first) * each,
-                                                            (size_t)n * each, d->stream),
+                                   d->api.cuMemcpyDtoHAsync(d->staging.slots[slot].memory, device_address(buffer->data) + (size_t)(offset + first) * form.device,
+                                                            (size_t)n * form.device, d->stream),
                                    "copying from the device", error);
         }
         if (status == PRN_OK) {
             status = driver_status(&d->api, d->api.cuStreamSynchronize(d->stream), "waiting for the device", error);
         }
         if (status == PRN_OK) {
-            const conversion c = {.target = (char *)target + (size_t)first * (type == PRN_HOST_F64 ? sizeof(double) : each),
-                                  .source = d->staging.slots[slot].memory, .count = n, .to_double = type == PRN_HOST_F64, .each = each};
+            const conversion c = {.target = (char *)target + (size_t)first * form.host, .source = d->staging.slots[slot].memory, .count = n, .form = form,
+                                  .to_host = 1};
             convert(d, &c);
         }
     }

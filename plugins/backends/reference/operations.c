@@ -6,6 +6,8 @@
  */
 #include "operations.h"
 
+#include "../common/bf16.h"
+
 #include <math.h>
 
 static const double SQRT1_2 = 0.70710678118654752440, INV_SQRT_2PI = 0.39894228040143267794;
@@ -597,13 +599,23 @@ static void adamw(const operation *v)
 {
     const prn_op_attrs *a = &v->op->attrs;
     const double *g = real(&v->in[0]), *hyper = real(&v->in[1]);
-    double *p = real(&v->out[0]), *m1 = real(&v->out[1]), *m2 = real(&v->out[2]);
+    const int is_bf16 = v->out[1].type == PRN_BF16;
+    double *p = real(&v->out[0]), *real1 = real(&v->out[1]), *real2 = real(&v->out[2]);
+    uint16_t *half1 = v->out[1].data, *half2 = v->out[2].data;
     for (int64_t i = 0; i < v->m; i++) {
         const double gradient = g[i] * hyper[3];
+        const double m1 = a->alpha * (is_bf16 ? bf16_value(half1[i]) : real1[i]) + (1 - a->alpha) * gradient;
+        const double m2 = a->beta * (is_bf16 ? bf16_value(half2[i]) : real2[i]) + (1 - a->beta) * gradient * gradient;
         p[i] *= 1 - hyper[0] * a->decay;
-        m1[i] = a->alpha * m1[i] + (1 - a->alpha) * gradient;
-        m2[i] = a->beta * m2[i] + (1 - a->beta) * gradient * gradient;
-        p[i] -= hyper[0] * (m1[i] * hyper[1]) / (sqrt(m2[i] * hyper[2]) + a->epsilon);
+        p[i] -= hyper[0] * (m1 * hyper[1]) / (sqrt(m2 * hyper[2]) + a->epsilon);
+        if (is_bf16) {
+            const uint32_t chance = bf16_mix((uint32_t)(v->out[1].first + i) ^ bf16_mix((uint32_t)hyper[4]));
+            half1[i] = bf16_by_chance((float)m1, chance & 0xffffu);
+            half2[i] = bf16_by_chance((float)m2, chance >> 16);
+        } else {
+            real1[i] = m1;
+            real2[i] = m2;
+        }
     }
 }
 

@@ -68,6 +68,13 @@ static inline float __uint_as_float(uint32_t bits)
     return x;
 }
 
+static inline uint32_t __float_as_uint(float x)
+{
+    uint32_t bits;
+    std::memcpy(&bits, &x, sizeof bits);
+    return bits;
+}
+
 static inline float __int_as_float(int32_t bits)
 {
     return __uint_as_float((uint32_t)bits);
