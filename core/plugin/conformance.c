@@ -23,6 +23,11 @@ const char *prn__conformance_op_name(uint32_t kind)
     }
 }
 
+static int64_t output_slot(const trial *t, int k)
+{
+    return t->out[k].same_as >= 0 ? t->out[k].same_as + 1 : PRN_OP_MAX_INPUTS + k + 1;
+}
+
 /* ---- one case on one device ---- */
 
 typedef struct session {
@@ -109,8 +114,7 @@ static prn_status session_fill(session *s, int i, double *room, prn_error *error
     return b->buffer_write(s->device->instance, s->buffers[i + 1], before, PRN_HOST_U8, bytes, o->elements, error);
 }
 
-/* Compiles, and makes the buffers. */
-static prn_status session_open(session *s, prn_error *error)
+static prn_status session_buffers(session *s, prn_error *error)
 {
     const prn_backend *b = s->device->backend;
     prn_status status = b->buffer_create(s->device->instance, PRN_REAL, 0, "conformance", &s->buffers[0], error);
@@ -119,16 +123,18 @@ static prn_status session_open(session *s, prn_error *error)
         const int64_t elements = o->content != ABSENT && o->same_as < 0 ? border(s, i + 1) + o->elements + GUARD : 0;
         status = b->buffer_create(s->device->instance, (prn_type)s->slots[i + 1].type, elements, "conformance", &s->buffers[i + 1], error);
     }
-    if (status == PRN_OK) {
-        status = b->compile(s->device->instance, &s->program, &s->executable, error);
-    }
     return status;
 }
 
-/* Fills, executes, and reads every output with its borders into `results[k]`. */
-static prn_status session_run(session *s, double *room, double *const results[PRN_OP_MAX_OUTPUTS], prn_error *error)
+/* Compiles, and makes the buffers. */
+static prn_status session_open(session *s, prn_error *error)
 {
-    const prn_backend *b = s->device->backend;
+    const prn_status status = session_buffers(s, error);
+    return status == PRN_OK ? s->device->backend->compile(s->device->instance, &s->program, &s->executable, error) : status;
+}
+
+static prn_status session_fill_all(session *s, double *room, prn_error *error)
+{
     prn_status status = PRN_OK;
     for (int i = 0; i < OPERANDS && status == PRN_OK; i++) {
         const spec *o = operand_of(s->t, i);
@@ -136,14 +142,20 @@ static prn_status session_run(session *s, double *room, double *const results[PR
             status = session_fill(s, i, room, error);
         }
     }
-    const prn_binding binding = {.struct_size = (uint32_t)sizeof binding, .slot_count = SLOTS, .buffers = s->buffers, .buffer_offsets = s->offsets,
-                                 .symbol_values = &s->t->symbol, .symbol_count = 1};
-    if (status == PRN_OK) {
-        status = b->execute(s->device->instance, s->executable, 0, &binding, error);
-    }
-    if (status == PRN_OK) {
-        status = b->synchronise(s->device->instance, error);
-    }
+    return status;
+}
+
+static prn_binding session_binding(const session *s)
+{
+    return (prn_binding){.struct_size = (uint32_t)sizeof(prn_binding), .slot_count = SLOTS, .buffers = s->buffers, .buffer_offsets = s->offsets,
+                         .symbol_values = &s->t->symbol, .symbol_count = 1};
+}
+
+/* Every output with its borders. */
+static prn_status session_read(const session *s, double *const results[PRN_OP_MAX_OUTPUTS], prn_error *error)
+{
+    const prn_backend *b = s->device->backend;
+    prn_status status = b->synchronise(s->device->instance, error);
     for (int k = 0; k < PRN_OP_MAX_OUTPUTS && status == PRN_OK; k++) {
         const spec *o = &s->t->out[k];
         if (o->content != ABSENT) {
@@ -154,9 +166,44 @@ static prn_status session_run(session *s, double *room, double *const results[PR
     return status;
 }
 
-static int64_t output_slot(const trial *t, int k)
+/* Fills, executes and reads. */
+static prn_status session_run(session *s, double *room, double *const results[PRN_OP_MAX_OUTPUTS], prn_error *error)
 {
-    return t->out[k].same_as >= 0 ? t->out[k].same_as + 1 : PRN_OP_MAX_INPUTS + k + 1;
+    const prn_binding binding = session_binding(s);
+    prn_status status = session_fill_all(s, room, error);
+    if (status == PRN_OK) {
+        status = s->device->backend->execute(s->device->instance, s->executable, 0, &binding, error);
+    }
+    return status == PRN_OK ? session_read(s, results, error) : status;
+}
+
+/* The same, twice side by side (prn_backend.execute_each), in memory of their own; `is_same` 0: one of them gives other bytes than `want`. */
+static prn_status session_run_each(session *s, double *room, double *const want[PRN_OP_MAX_OUTPUTS], double *const results[PRN_OP_MAX_OUTPUTS], int *is_same,
+                                   prn_error *error)
+{
+    session twin = *s;
+    memset(twin.buffers, 0, sizeof twin.buffers);
+    twin.executable = NULL; /* that of both is `s`'s */
+    prn_status status = session_buffers(&twin, error);
+    session *const both[2] = {s, &twin};
+    prn_binding bindings[2];
+    *is_same = 1;
+    for (int i = 0; i < 2 && status == PRN_OK; i++) {
+        bindings[i] = session_binding(both[i]);
+        status = session_fill_all(both[i], room, error);
+    }
+    if (status == PRN_OK) {
+        status = s->device->backend->execute_each(s->device->instance, s->executable, 0, bindings, 2, error);
+    }
+    for (int i = 0; i < 2 && status == PRN_OK; i++) {
+        status = session_read(both[i], results, error);
+        for (int k = 0; k < PRN_OP_MAX_OUTPUTS && status == PRN_OK; k++) {
+            const int64_t all = border(s, (int)output_slot(s->t, k)) + s->t->out[k].elements + GUARD;
+            *is_same = *is_same && (s->t->out[k].content == ABSENT || memcmp(results[k], want[k], (size_t)all * sizeof **want) == 0);
+        }
+    }
+    session_close(&twin);
+    return status;
 }
 
 /* Reads as given from a device: results without borders go to `wanted[k]`, which the arena owns. */
@@ -290,6 +337,13 @@ void prn__conformance_trial(suite *u, trial *t)
             if (t->out[k].content != ABSENT) {
                 judge_output(&result, &s, k, got[k], again[k], wanted[k], absolute, relative, reason, sizeof reason);
             }
+        }
+        int is_same = 1;
+        if (status == PRN_OK && u->device->backend->execute_each != NULL) {
+            status = session_run_each(&s, room, got, again, &is_same, &error);
+        }
+        if (!is_same && reason[0] == '\0') {
+            (void)snprintf(reason, sizeof reason, "execute_each gives other bytes than execute");
         }
         if (status != PRN_OK) {
             result.error = (double)INFINITY;

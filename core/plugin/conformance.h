@@ -1,9 +1,9 @@
 /* core/plugin/conformance.h: the suite behind `perennial backend test NAME`.
  *
  * Every operation, forward and gradient, over many shapes (odd, one, empty, ragged), with and without optional operands, is run on
- * the device under test and on `reference`, and compared within the device's stated bound. Each case is run twice on the device,
- * and must give the same bytes; memory around every output must stay as it was; outputs that are overwritten start as
- * not-a-number, so that reading them shows.
+ * the device under test and on `reference`, and compared within the device's stated bound. Each case is run twice on the device, and twice more side
+ * by side where it has `execute_each`, and must give the same bytes; memory around every output must stay as it was; outputs that are overwritten
+ * start as not-a-number, so that reading them shows.
  * Gradients get what the forward operation saved (mean, log-sum-exp, ...) from `reference`, so a bound speaks of one operation.
  */
 #ifndef PRN_PLUGIN_CONFORMANCE_H
@@ -19,7 +19,8 @@ typedef struct prn__conformance_case {
     double bound;       /* what it may be: absolute + relative * largest |want| */
     int passed;
     int supported;      /* 0: the device says it cannot; not counted as failed */
-    const char *reason; /* "" or why it failed: "output 0 differs", "not the same bytes twice", "wrote outside output 1", an error's message */
+    const char *reason; /* "" or why it failed: "output 0 differs", "not the same bytes twice", "wrote outside output 1", "execute_each gives other bytes
+                         * than execute", an error's message */
 } prn__conformance_case;
 
 typedef struct prn__conformance_summary {

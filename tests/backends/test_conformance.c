@@ -91,6 +91,8 @@ static void every_kind_has_cases(void **state)
     bench_close(&b);
 }
 
+static prn_status (*cpu_each)(prn_backend_instance *, prn_executable *, uint32_t, const prn_binding *, uint32_t, prn_error *);
+
 static void no_error(uint32_t kind, double *absolute, double *relative)
 {
     (void)kind;
@@ -105,6 +107,13 @@ static prn_status do_nothing(prn_backend_instance *instance, prn_executable *exe
     (void)binding;
     (void)error;
     return PRN_OK;
+}
+
+/* Leaves out the last. */
+static prn_status do_fewer(prn_backend_instance *instance, prn_executable *executable, uint32_t segment, const prn_binding *bindings, uint32_t count,
+                           prn_error *error)
+{
+    return count > 1 ? cpu_each(instance, executable, segment, bindings, count - 1, error) : PRN_OK;
 }
 
 static void the_suite_can_fail(void **state)
@@ -125,6 +134,13 @@ static void the_suite_can_fail(void **state)
     wrong.execute = do_nothing;
     assert_int_equal(prn__conformance_run(&device, &b.reference, "linear", NULL, NULL, &summary, &error), PRN_OK);
     assert_true(summary.failed > summary.cases / 2); /* empty cases pass */
+    wrong = *b.cpu.backend;
+    cpu_each = wrong.execute_each;
+    wrong.execute_each = do_fewer;
+    tally t = {.first = ""};
+    assert_int_equal(prn__conformance_run(&device, &b.reference, "linear", note, &t, &summary, &error), PRN_OK);
+    assert_true(summary.failed > summary.cases / 2);
+    assert_non_null(strstr(t.first, "execute_each"));
     wrong.error_bound = NULL;
     assert_int_equal(prn__conformance_run(&device, &b.reference, NULL, NULL, NULL, &summary, &error), PRN_UNSUPPORTED);
     bench_close(&b);
