@@ -108,12 +108,12 @@ static void same(const fixture *f, const outcome *a, const outcome *b)
 static void test_same_bits(void **state)
 {
     const fixture *f = *state;
-    for (int form = 0; form < 12; form++) {
+    for (int form = 0; form < 9; form++) {
         const prn__device *device = form % 2 == 0 ? &f->cpu.device : &f->reference.device;
-        const int clip = form / 2 % 3; /* none, one that acts, one that does not */
+        const int clip = form < 6 ? form / 2 : form == 8; /* none, one that acts, one that does not */
         prn__trainer_config config = base_config();
         config.optimizer.clip_norm = clip == 0 ? 0 : clip == 1 ? 0.05 : 1e6;
-        config.optimizer.bf16_moments = form / 6;
+        config.optimizer.bf16_moments = form >= 6;
         config.keep_all = 1;
         outcome want = train(f, device, &config, 0, -1);
         assert_true(clip != 1 || want.norm[0] > 0.1);
