@@ -78,8 +78,8 @@ typedef struct prn__tower_update {
     double beta1, beta2, epsilon, decay;
     int is_late; /* 0: each parameter is updated within "backward", as soon as its gradient is complete; 1: all in a segment "update" */
     prn_type moments; /* PRN_REAL or PRN_BF16 */
-    int table_apart;  /* 1: the gradient of the vocabulary's table lies in a slot of its own, table_gradient (V, width), where it is added to what is there, and
-                       * only the rows of the batch's tokens are touched; 0: in the workspace, all rows */
+    int table_apart;  /* 1: the gradient of the vocabulary's table lies in a slot of its own, table_gradient (V, width), where it is added to what is
+                       * there, and only the rows of the batch's tokens are touched; 0: in the workspace, all rows */
 } prn__tower_update;
 
 /* What of a tower's activations the backward pass computes again. No result depends on it, not by a bit. */

@@ -146,8 +146,8 @@ void prn__trainer_destroy(prn__trainer *t)
     prn__vectors_fini(t);
     prn__compiled *const programs[] = {&t->image_embed, &t->text_embed, &t->image, &t->text, &t->loss, &t->optimizer, &t->clear};
     prn_buffer *const buffers[] = {t->parameters, t->gradients, t->m, t->v, t->images[0], t->embeddings[0], t->embeddings[1], t->embedding_gradients[0],
-                                   t->embedding_gradients[1], t->labels, t->row_weights, t->tile_losses, t->hyper, t->norms, t->scale_gradient, t->table_gradient, t->images[1],
-                                   t->tower_workspace, t->text_workspace, t->small_workspace};
+                                   t->embedding_gradients[1], t->labels, t->row_weights, t->tile_losses, t->hyper, t->norms, t->scale_gradient,
+                                   t->table_gradient, t->images[1], t->tower_workspace, t->text_workspace, t->small_workspace};
     for (size_t i = 0; i < sizeof programs / sizeof programs[0]; i++) {
         prn__compiled_fini(programs[i]);
     }

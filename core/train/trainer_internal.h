@@ -48,7 +48,7 @@ struct prn__trainer {
     prn_buffer *tile_losses;                           /* (2 * tile_count) */
     prn_buffer *hyper, *norms;                         /* norms: (2 parameter_count) squares, of each part of each parameter's gradient */
     prn_buffer *scale_gradient;                        /* (1) of logit_scale, where there is no `gradients` */
-    prn_buffer *table_gradient;                        /* (row_count, width), where prn__table_is_apart; else NULL */
+    prn_buffer *table_gradient;                        /* (row_count, width), where prn__table_is_apart; else empty, or NULL */
     const prn__parameter *table;                       /* (row_count, width): the vocabulary's, of which a batch names few rows */
     prn_buffer *rows;                                  /* (row_count) U8: prn_row_flags of the table's rows */
     uint8_t *host_rows;                                /* (row_count): what `rows` will hold when it is written next */

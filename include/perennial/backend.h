@@ -66,7 +66,8 @@ typedef struct prn_backend {
     prn_status (*buffer_create)(prn_backend_instance *instance, prn_type type, int64_t elements, const char *purpose,
                                 prn_buffer **buffer, prn_error *error);
     void (*buffer_destroy)(prn_backend_instance *instance, prn_buffer *buffer); /* NULL is allowed. [orchestrator] */
-    /* Host memory to buffer, converting from `type` (F32 or F64 for REAL, and for BF16 to the nearest, ties to even; I32, U8); the host may reuse its memory on return. [orchestrator] */
+    /* Host memory to buffer, converting from `type` (F32 or F64 for REAL, and for BF16 to the nearest, ties to even; I32, U8); the host may reuse its
+     * memory on return. [orchestrator] */
     prn_status (*buffer_write)(prn_backend_instance *instance, prn_buffer *buffer, int64_t offset, prn_host_type type,
                                const void *source, int64_t count, prn_error *error);
     /* Waits for everything before it. [orchestrator] */

@@ -23,7 +23,7 @@ static const int64_t maxima[CELLS] = {9, 4, 7};
 
 typedef struct world {
     prn__graph *g;
-    int32_t slots[4]; /* by prn_type */
+    int32_t slots[PRN_BF16 + 1]; /* by prn_type */
 } world;
 
 static void world_begin(world *w)
@@ -37,12 +37,13 @@ static void world_begin(world *w)
     w->slots[PRN_REAL] = prn__graph_slot(w->g, "reals", PRN_REAL);
     w->slots[PRN_I32] = prn__graph_slot(w->g, "integers", PRN_I32);
     w->slots[PRN_U8] = prn__graph_slot(w->g, "bytes", PRN_U8);
+    w->slots[PRN_BF16] = prn__graph_slot(w->g, "halves", PRN_BF16);
 }
 
 static uint32_t parse(const char *text, prn_type *type, prn_dim *dims)
 {
     uint32_t rank = 0;
-    *type = *text == 'r' ? PRN_REAL : *text == 'i' ? PRN_I32 : PRN_U8;
+    *type = *text == 'r' ? PRN_REAL : *text == 'i' ? PRN_I32 : *text == 'h' ? PRN_BF16 : PRN_U8;
     for (text++; *text != 0;) {
         prn_dim d = prn__fixed(1);
         text++; /* the blank before each dimension */
@@ -158,6 +159,7 @@ static const call good[] = {
     {PRN_OP_ADAMW, {0}, {"r 100", "r 8"}, {"=r 100", "=r 100", "=r 100"}, 0, 0},
     {PRN_OP_ADAMW, {0}, {"r 10 10", "r 8"}, {"=r 10 10", "=r 10 10", "=r 10 10"}, 0, 0},
     {PRN_OP_ADAMW, {0}, {"r 10 4", "r 8", "u 10"}, {"=r 10 4", "=r 10 4", "=r 10 4"}, 0, 0},
+    {PRN_OP_ADAMW, {0}, {"r 10 4", "r 8", "u 10"}, {"=r 10 4", "=h 10 4", "=h 10 4"}, 0, 0},
 };
 
 static const call bad[] = {
@@ -280,6 +282,11 @@ static const call bad[] = {
     {PRN_OP_ADAMW, {0}, {"r 10 4", "r 8", "u 4"}, {"=r 10 4", "=r 10 4", "=r 10 4"}, "'in2' (4)", "rows must be (R)"},
     {PRN_OP_ADAMW, {0}, {"r 10 10", "r 8"}, {"=r 10 10", "=r 100", "=r 10 10"}, "'out1' is (100)", "result is (10, 10)"},
     {PRN_OP_ADAMW, {0}, {"r 100", "r 8"}, {"=r 100", "=r 99", "=r 100"}, "'out1' is (99)", "result is (100)"},
+    {PRN_OP_ADAMW, {0}, {"r 100", "r 8"}, {"=r 100", "=h 100", "=r 100"}, "'out1' and 'out2'", "both be bf16, or neither"},
+    {PRN_OP_ADAMW, {0}, {"r 100", "r 8"}, {"=h 100", "=h 100", "=h 100"}, "'out0' holds bf16", "results are real"},
+    {PRN_OP_ADAMW, {0}, {"r 100", "r 8"}, {"=r 100", "=h 99", "=h 100"}, "'out1' is (99)", "result is (100)"},
+    {PRN_OP_ADAMW, {0}, {"h 100", "r 8"}, {"=r 100", "=r 100", "=r 100"}, "'in0' (100)", "must be real"},
+    {PRN_OP_EXP, {0}, {"r 10"}, {"=h 10"}, "'out0' holds bf16", "results are real"},
     {(prn_op_kind)63, {0}, {"r"}, {"x"}, "63", "does not exist"},
     {PRN_OP_NONE, {0}, {"r"}, {"x"}, "kind 0", "does not exist"},
 };
