@@ -1,7 +1,9 @@
 /* core/base/pool.c: see pool.h.
  *
  * Workers spin briefly before they sleep: a training step hands out hundreds of small loops, and waking a sleeping thread
- * costs more than most of them. Indices are taken from one atomic counter, so a slow worker never holds up the rest.
+ * costs more than most of them. Each worker has a share of the indices, the same one for every loop of as many, so that it finds in its cache what
+ * it left there; then it helps with what is left of the others' shares, so a slow worker never holds up the rest. Every share is taken in rising
+ * order, and by its owner before anything else: the lowest index that is not done is always being worked on, or next.
  */
 #include "base/pool.h"
 
@@ -25,8 +27,14 @@ typedef struct worker {
     int cpu; /* -1: unbound */
 } worker;
 
+/* Every `threads`th index of the present loop; a cache line of its own. */
+typedef struct share {
+    _Alignas(64) _Atomic int64_t next;
+} share;
+
 struct prn__pool {
     uint32_t threads;
+    share *shares; /* (threads) */
     worker *workers; /* (threads); entry 0 is the calling thread and has no pthread */
     uint32_t started;
     pthread_mutex_t mutex;
@@ -40,7 +48,6 @@ struct prn__pool {
     prn_task task;
     void *context;
     int64_t count;
-    _Atomic int64_t next;
 };
 
 static inline void relax(void)
@@ -62,14 +69,16 @@ static void bind_self(int cpu)
     }
 }
 
-static void run_share(prn__pool *pool, uint32_t index)
+static void run_shares(prn__pool *pool, uint32_t index)
 {
-    for (;;) {
-        int64_t i = atomic_fetch_add_explicit(&pool->next, 1, memory_order_relaxed);
-        if (i >= pool->count) {
-            break;
+    for (uint32_t turn = 0; turn < pool->threads; turn++) {
+        share *s = &pool->shares[(index + turn) % pool->threads];
+        while (atomic_load_explicit(&s->next, memory_order_relaxed) < pool->count) {
+            const int64_t i = atomic_fetch_add_explicit(&s->next, pool->threads, memory_order_relaxed);
+            if (i < pool->count) {
+                pool->task(pool->context, i, index);
+            }
         }
-        pool->task(pool->context, i, index);
     }
 }
 
@@ -102,7 +111,7 @@ static void *worker_main(void *argument)
         if (atomic_load_explicit(&pool->stopping, memory_order_acquire)) {
             return NULL;
         }
-        run_share(pool, self->index);
+        run_shares(pool, self->index);
         atomic_fetch_sub_explicit(&pool->busy, 1, memory_order_release);
     }
 }
@@ -136,7 +145,8 @@ prn_status prn__pool_create(uint32_t threads, const int *cpus, prn__pool **resul
     pool->threads = threads;
     pool->may_spin = threads <= cores;
     pool->workers = prn__alloc_array(threads, sizeof *pool->workers);
-    if (pool->workers == NULL) {
+    pool->shares = prn__alloc_array(threads, sizeof *pool->shares);
+    if (pool->workers == NULL || pool->shares == NULL) {
         prn__pool_destroy(pool);
         return prn_error_set(error, PRN_NO_MEMORY, "out of memory for the thread pool");
     }
@@ -172,6 +182,7 @@ void prn__pool_destroy(prn__pool *pool)
     (void)pthread_cond_destroy(&pool->wake);
     (void)pthread_mutex_destroy(&pool->mutex);
     prn__free(pool->workers);
+    prn__free(pool->shares);
     prn__free(pool);
 }
 
@@ -194,10 +205,12 @@ void prn__pool_for(prn__pool *pool, int64_t count, prn_task task, void *context)
     pool->task = task;
     pool->context = context;
     pool->count = count;
-    atomic_store_explicit(&pool->next, 0, memory_order_relaxed);
+    for (uint32_t i = 0; i < pool->threads; i++) {
+        atomic_store_explicit(&pool->shares[i].next, i, memory_order_relaxed);
+    }
     atomic_store_explicit(&pool->busy, pool->threads - 1, memory_order_relaxed);
     next_generation(pool);
-    run_share(pool, 0);
+    run_shares(pool, 0);
     for (int spins = 0; atomic_load_explicit(&pool->busy, memory_order_acquire) != 0; spins++) {
         if (pool->may_spin && spins < 100000) {
             relax();

@@ -21,6 +21,7 @@ static void blocks_drop(prn__compiled *c)
     prn__free((void *)c->blocks.buffers);
     prn__free(c->blocks.offsets);
     prn__free(c->blocks.symbols);
+    prn__free(c->blocks.executions);
     memset(&c->blocks, 0, sizeof c->blocks);
 }
 
@@ -125,7 +126,7 @@ prn_status prn__compiled_run(prn__compiled *c, const char *segment, prn_error *e
 
 /* ---- blocks ---- */
 
-prn_status prn__compiled_reserve_blocks(prn__compiled *c, uint32_t most, prn_error *error)
+prn_status prn__compiled_reserve_blocks(prn__compiled *c, uint32_t most, uint32_t beside, prn_error *error)
 {
     const size_t slots = c->program->slot_count, symbols = c->program->symbol_count;
     blocks_drop(c);
@@ -133,7 +134,8 @@ prn_status prn__compiled_reserve_blocks(prn__compiled *c, uint32_t most, prn_err
     c->blocks.buffers = prn__alloc_array(most * slots, sizeof *c->blocks.buffers);
     c->blocks.offsets = prn__alloc_array(most * slots, sizeof *c->blocks.offsets);
     c->blocks.symbols = prn__alloc_array(most * symbols, sizeof *c->blocks.symbols);
-    if (c->blocks.bindings == NULL || c->blocks.buffers == NULL || c->blocks.offsets == NULL || c->blocks.symbols == NULL) {
+    c->blocks.executions = prn__alloc_array((size_t)most + beside, sizeof *c->blocks.executions);
+    if (c->blocks.bindings == NULL || c->blocks.buffers == NULL || c->blocks.offsets == NULL || c->blocks.symbols == NULL || c->blocks.executions == NULL) {
         blocks_drop(c);
         return prn_error_set(error, PRN_NO_MEMORY, "no memory for the bindings of program '%s'", c->program->name);
     }
@@ -143,6 +145,7 @@ prn_status prn__compiled_reserve_blocks(prn__compiled *c, uint32_t most, prn_err
                                               .symbol_values = c->blocks.symbols + i * symbols, .symbol_count = (uint32_t)symbols};
     }
     c->blocks.room = most;
+    c->blocks.all = most + beside;
     return PRN_OK;
 }
 
@@ -162,25 +165,45 @@ void prn__compiled_keep_block(prn__compiled *c)
     c->blocks.count++;
 }
 
-prn_status prn__compiled_run_blocks(prn__compiled *c, const char *segment, prn_error *error)
+static prn_status check_blocks(const prn__compiled *c, const char *segment, uint32_t *index, prn_error *error)
 {
-    const prn_backend *backend = c->device->backend;
-    const uint32_t count = c->blocks.count;
-    uint32_t index;
-    prn_status status = find_segment(c, segment, &index, error);
-    if (status == PRN_OK && count > c->blocks.room) {
-        status = prn_error_set(error, PRN_INTERNAL, "program '%s' has room for %u blocks, not %u", c->program->name, c->blocks.room, count);
+    prn_status status = find_segment(c, segment, index, error);
+    if (status == PRN_OK && c->blocks.count > c->blocks.room) {
+        status = prn_error_set(error, PRN_INTERNAL, "program '%s' has room for %u blocks, not %u", c->program->name, c->blocks.room, c->blocks.count);
     }
-    for (uint32_t i = 0; i < count && status == PRN_OK; i++) {
+    for (uint32_t i = 0; i < c->blocks.count && status == PRN_OK; i++) {
         status = check_binding(c, &c->blocks.bindings[i], error);
     }
-    if (status == PRN_OK && count > 1 && backend->execute_each != NULL) {
-        return backend->execute_each(c->device->instance, c->executable, index, c->blocks.bindings, count, error);
-    }
-    for (uint32_t i = 0; i < count && status == PRN_OK; i++) {
-        status = backend->execute(c->device->instance, c->executable, index, &c->blocks.bindings[i], error);
-    }
     return status;
+}
+
+prn_status prn__compiled_run_blocks(prn__compiled *const *programs, uint32_t count, const char *segment, prn_error *error)
+{
+    const prn__compiled *first = programs[0];
+    const prn_backend *backend = first->device->backend;
+    prn_execution *executions = first->blocks.executions;
+    uint32_t all = 0, made = 0;
+    prn_status status = PRN_OK;
+    for (uint32_t p = 0; p < count; p++) {
+        all += programs[p]->blocks.count;
+    }
+    if (all > first->blocks.all) {
+        return prn_error_set(error, PRN_INTERNAL, "program '%s' has room for %u blocks of all programs, not %u", first->program->name, first->blocks.all, all);
+    }
+    for (uint32_t p = 0; p < count && status == PRN_OK; p++) {
+        const prn__compiled *c = programs[p];
+        const int are_many = c->blocks.count > 1 && backend->execute_each != NULL; /* one block alone is the work of all threads */
+        uint32_t index;
+        status = check_blocks(c, segment, &index, error);
+        for (uint32_t i = 0; i < c->blocks.count && status == PRN_OK; i++) {
+            if (are_many) {
+                executions[made++] = (prn_execution){.executable = c->executable, .binding = &c->blocks.bindings[i], .segment = index};
+            } else {
+                status = backend->execute(c->device->instance, c->executable, index, &c->blocks.bindings[i], error);
+            }
+        }
+    }
+    return status == PRN_OK && made > 0 ? backend->execute_each(first->device->instance, executions, made, error) : status;
 }
 
 int64_t prn__type_bytes(prn_type type)

@@ -22,7 +22,8 @@ typedef struct prn__compiled {
         prn_binding *bindings; /* (room), into the arrays below */
         prn_buffer **buffers;  /* (room, slot_count) */
         int64_t *offsets, *symbols;
-        uint32_t room, count;
+        prn_execution *executions; /* (room, and those beside) */
+        uint32_t room, count, all;
     } blocks;
 } prn__compiled;
 
@@ -37,12 +38,13 @@ void prn__compiled_set(prn__compiled *compiled, const char *symbol, int64_t valu
 prn_status prn__compiled_run(prn__compiled *compiled, const char *segment, prn_error *error);
 
 /* Blocks of a batch: one segment run once for each, as bound when it was kept. Backends that gain from it run them side by side
- * (prn_backend.execute_each), others one after the other; the results are the same. `reserve` makes room for so many, and forgets those that were kept;
- * `keep` keeps what is bound now as the next block. */
-prn_status prn__compiled_reserve_blocks(prn__compiled *compiled, uint32_t most, prn_error *error);
+ * (prn_backend.execute_each), others one after the other; the results are the same. `reserve` makes room for so many, to be run with `beside` blocks
+ * of other programs at most, and forgets those that were kept; `keep` keeps what is bound now as the next block. `run` takes several programs, the first
+ * with that room, none of which writes where another reads or writes. */
+prn_status prn__compiled_reserve_blocks(prn__compiled *compiled, uint32_t most, uint32_t beside, prn_error *error);
 void prn__compiled_forget_blocks(prn__compiled *compiled);
 void prn__compiled_keep_block(prn__compiled *compiled);
-prn_status prn__compiled_run_blocks(prn__compiled *compiled, const char *segment, prn_error *error);
+prn_status prn__compiled_run_blocks(prn__compiled *const *programs, uint32_t count, const char *segment, prn_error *error);
 
 /* Bytes of an element, as plans count them; what a backend's REAL takes is not known to the core, and counts as 4. */
 int64_t prn__type_bytes(prn_type type);

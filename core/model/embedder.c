@@ -21,7 +21,7 @@ static prn_status tower_init(prn__embedder *e, const prn__model *model, int is_t
     prn__graph *graph;
     prn_status status = is_text ? prn__model_text_tower(model, &options, &graph, error) : prn__model_image_tower(model, &options, &graph, error);
     if (status == PRN_OK && (status = prn__compiled_init(tower, graph, &e->device, error)) == PRN_OK) {
-        status = prn__compiled_reserve_blocks(tower, (uint32_t)prn__block_count(e->max_items, e->block[is_text]), error);
+        status = prn__compiled_reserve_blocks(tower, (uint32_t)prn__block_count(e->max_items, e->block[is_text]), 0, error);
     }
     return status;
 }
@@ -109,7 +109,7 @@ static prn_status read_chunk(prn__embedder *e, int side, int64_t count, float *t
         }
         prn__compiled_keep_block(tower);
     }
-    prn_status status = prn__compiled_run_blocks(tower, "forward", error);
+    prn_status status = prn__compiled_run_blocks(&tower, 1, "forward", error);
     if (status == PRN_OK) {
         status = e->device.backend->buffer_read(e->device.instance, e->embeddings, 0, PRN_HOST_F32, target, count * e->embed_dim, error);
     }

@@ -187,13 +187,15 @@ static prn_status session_run_each(session *s, double *room, double *const want[
     prn_status status = session_buffers(&twin, error);
     session *const both[2] = {s, &twin};
     prn_binding bindings[2];
+    prn_execution executions[2];
     *is_same = 1;
     for (int i = 0; i < 2 && status == PRN_OK; i++) {
         bindings[i] = session_binding(both[i]);
+        executions[i] = (prn_execution){.executable = s->executable, .binding = &bindings[i]};
         status = session_fill_all(both[i], room, error);
     }
     if (status == PRN_OK) {
-        status = s->device->backend->execute_each(s->device->instance, s->executable, 0, bindings, 2, error);
+        status = s->device->backend->execute_each(s->device->instance, executions, 2, error);
     }
     for (int i = 0; i < 2 && status == PRN_OK; i++) {
         status = session_read(both[i], results, error);

@@ -68,7 +68,8 @@ prn_status prn__tower_init(prn__trainer *t, int is_text, int training, prn__comp
     prn__graph *graph;
     prn_status status = is_text ? prn__model_text_tower(t->model, &options, &graph, error) : prn__model_image_tower(t->model, &options, &graph, error);
     if (status == PRN_OK && (status = prn__compiled_init(tower, graph, &t->device, error)) == PRN_OK) {
-        status = prn__compiled_reserve_blocks(tower, (uint32_t)prn__block_count(t->micro, t->block[is_text]), error);
+        status = prn__compiled_reserve_blocks(tower, (uint32_t)prn__block_count(t->micro, t->block[is_text]),
+                                              is_text ? 0 : (uint32_t)prn__block_count(t->micro, t->block[1]), error); /* the text tower's beside the image tower's */
     }
     return status;
 }

@@ -176,7 +176,7 @@ prn_status prn__teacher_embed(prn__trainer *t, const prn__batch *batch, const pr
         for (int64_t first = 0; first < batch->count && status == PRN_OK; first += t->micro) {
             status = prn__tower_fill(t, batch, side, first, towers[side], t->teacher_embeddings[side], error);
             if (status == PRN_OK) {
-                status = prn__compiled_run_blocks(towers[side], "forward", error);
+                status = prn__compiled_run_blocks(&towers[side], 1, "forward", error);
             }
         }
         prn__compiled_bind(towers[side], "parameters", t->parameters, 0); /* a split trainer embeds its own batches with them */

@@ -289,21 +289,20 @@ static prn_status forward(prn__trainer *t, const prn__batch *batch, prn__compile
     }
     /* A batch that fits one micro-batch of a split trainer still takes turns on the one workspace, so it runs forward twice too. */
     for (int side = 0; side < 2; side++) {
-        prn__compiled *tower = t->is_split ? embed[side] : training[side];
-        for (int64_t first = 0; first < n; first += t->micro) {
-            if ((status = check_stop(t, error)) == PRN_OK) {
-                status = prn__tower_fill(t, batch, side, first, tower, t->embeddings[side], error);
-            }
-            if (status == PRN_OK) {
-                status = prn__compiled_run_blocks(tower, "forward", error);
-            }
-            if (status == PRN_OK && side == 0 && t->is_split) {
-                status = images_ahead(t, batch, first, 0, error);
-            }
-            if (status != PRN_OK) {
+        for (int64_t first = 0; first < n && t->is_split; first += t->micro) {
+            if ((status = check_stop(t, error)) != PRN_OK ||
+                (status = prn__tower_fill(t, batch, side, first, embed[side], t->embeddings[side], error)) != PRN_OK ||
+                (status = prn__compiled_run_blocks(&embed[side], 1, "forward", error)) != PRN_OK ||
+                (side == 0 && (status = images_ahead(t, batch, first, 0, error)) != PRN_OK)) {
                 return status;
             }
         }
+        if (!t->is_split && (status = prn__tower_fill(t, batch, side, 0, training[side], t->embeddings[side], error)) != PRN_OK) {
+            return status;
+        }
+    }
+    if (!t->is_split && (status = prn__compiled_run_blocks(training, 2, "forward", error)) != PRN_OK) {
+        return status;
     }
     status = loss_run(t, loss, n, tiles, error);
     /* as late as it can be said before the host waits: the device has work meanwhile */
@@ -313,26 +312,23 @@ static prn_status forward(prn__trainer *t, const prn__batch *batch, prn__compile
 /* What `forward` has begun: the parameters' gradients, added to the device's, or used up at once where the towers hold them. */
 static prn_status backward(prn__trainer *t, const prn__batch *batch, prn_error *error)
 {
-    const int64_t n = batch->count;
     prn__compiled *const training[2] = {&t->image, &t->text};
     prn_status status = PRN_OK;
-    for (int side = 0; side < 2 && status == PRN_OK; side++) {
-        for (int64_t first = 0; first < n && status == PRN_OK; first += t->micro) {
-            if (t->is_split && (status = check_stop(t, error)) == PRN_OK) {
-                status = prn__tower_fill(t, batch, side, first, training[side], t->embeddings[side], error);
-                if (status == PRN_OK) {
-                    status = prn__compiled_run_blocks(training[side], "forward", error);
-                }
-            }
-            if (status == PRN_OK) {
-                status = prn__compiled_run_blocks(training[side], "backward", error);
-            }
-            if (status == PRN_OK && side == 0 && t->is_split) {
-                status = images_ahead(t, batch, first, 1, error);
+    if (!t->is_split) {
+        return prn__compiled_run_blocks(training, 2, "backward", error);
+    }
+    for (int side = 0; side < 2; side++) {
+        for (int64_t first = 0; first < batch->count; first += t->micro) {
+            if ((status = check_stop(t, error)) != PRN_OK ||
+                (status = prn__tower_fill(t, batch, side, first, training[side], t->embeddings[side], error)) != PRN_OK ||
+                (status = prn__compiled_run_blocks(&training[side], 1, "forward", error)) != PRN_OK ||
+                (status = prn__compiled_run_blocks(&training[side], 1, "backward", error)) != PRN_OK ||
+                (side == 0 && (status = images_ahead(t, batch, first, 1, error)) != PRN_OK)) {
+                return status;
             }
         }
     }
-    return status;
+    return PRN_OK;
 }
 
 /* Waits for the device. */

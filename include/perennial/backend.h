@@ -40,6 +40,14 @@ typedef struct prn_binding {
     uint32_t reserved;
 } prn_binding;
 
+/* One of several executions (execute_each). */
+typedef struct prn_execution {
+    prn_executable *executable;
+    const prn_binding *binding;
+    uint32_t segment;
+    uint32_t reserved;
+} prn_execution;
+
 /* Time spent per operation kind since the instance was opened or the counters were reset. */
 typedef struct prn_op_time {
     uint32_t kind; /* a prn_op_kind */
@@ -97,12 +105,13 @@ typedef struct prn_backend {
      * buffer later waits for the copy. Not for I32 buffers. The host may reuse its memory on return. NULL: there is no such way. [orchestrator] */
     prn_status (*buffer_write_ahead)(prn_backend_instance *instance, prn_buffer *buffer, int64_t offset, prn_host_type type,
                                      const void *source, int64_t count, prn_error *error);
-    /* since 1.3 */
-    /* `count` executions of one segment, with the same results, to the last bit, as `execute` of one after the other; they may run side by side. What they
-     * write is apart, but for slots that all bind to the same place, and that the segment only adds to. When one is refused, none is run. For a backend
-     * that gains from blocks of a batch that stay in a core's cache; NULL: it does not. [orchestrator] */
-    prn_status (*execute_each)(prn_backend_instance *instance, prn_executable *executable, uint32_t segment, const prn_binding *bindings, uint32_t count,
-                               prn_error *error);
+    void *reserved_1_3; /* NULL: what 1.3 to 1.5 had here is no longer called */
+    /* since 1.6 */
+    /* Executions with the same results, to the last bit, as `execute` of one after the other; they may run side by side. What one writes, no other reads or
+     * writes, but for slots that all executions of a program bind to the same place, and that their segment only adds to. Those of a large program come
+     * before those of a small one. When one is refused, none is run. For a backend that gains from blocks of a batch that stay in a core's cache; NULL: it
+     * does not. [orchestrator] */
+    prn_status (*execute_each)(prn_backend_instance *instance, const prn_execution *executions, uint32_t count, prn_error *error);
 } prn_backend;
 
 #ifdef __cplusplus

@@ -30,8 +30,8 @@ typedef struct prn_host {
     /* Threads of the host's pool, the caller included; constant while the process lives. [any] */
     uint32_t (*thread_count)(void *self);
     /* Calls `task` for every index, on the pool and the calling thread, and returns when all are done. Which worker
-     * takes which index is not fixed: results must not depend on it. Indices are begun in rising order, so that a task may wait for those
-     * below its own. Not reentrant from inside a task. [orchestrator] */
+     * takes which index is not fixed: results must not depend on it. Each takes a share of them, the same one for every loop of as many, then helps
+     * with the others', all in rising order: a task may wait for those below its own. Not reentrant from inside a task. [orchestrator] */
     void (*parallel_for)(void *self, int64_t count, prn_task task, void *context);
     /* An optional table by id, such as "perennial.loss/1", or NULL when this host lacks it. [any] */
     const void *(*interface_get)(void *self, const char *id);

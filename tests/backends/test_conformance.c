@@ -91,7 +91,7 @@ static void every_kind_has_cases(void **state)
     bench_close(&b);
 }
 
-static prn_status (*cpu_each)(prn_backend_instance *, prn_executable *, uint32_t, const prn_binding *, uint32_t, prn_error *);
+static prn_status (*cpu_each)(prn_backend_instance *, const prn_execution *, uint32_t, prn_error *);
 
 static void no_error(uint32_t kind, double *absolute, double *relative)
 {
@@ -110,10 +110,9 @@ static prn_status do_nothing(prn_backend_instance *instance, prn_executable *exe
 }
 
 /* Leaves out the last. */
-static prn_status do_fewer(prn_backend_instance *instance, prn_executable *executable, uint32_t segment, const prn_binding *bindings, uint32_t count,
-                           prn_error *error)
+static prn_status do_fewer(prn_backend_instance *instance, const prn_execution *executions, uint32_t count, prn_error *error)
 {
-    return count > 1 ? cpu_each(instance, executable, segment, bindings, count - 1, error) : PRN_OK;
+    return count > 1 ? cpu_each(instance, executions, count - 1, error) : PRN_OK;
 }
 
 static void the_suite_can_fail(void **state)

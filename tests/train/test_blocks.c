@@ -94,12 +94,11 @@ static double *gradient(const fixture *f, const prn__device *device, int64_t mic
 static prn_backend changed;
 static int64_t blocks_run;
 
-static prn_status in_turn(prn_backend_instance *instance, prn_executable *executable, uint32_t segment, const prn_binding *bindings, uint32_t count,
-                          prn_error *error)
+static prn_status in_turn(prn_backend_instance *instance, const prn_execution *executions, uint32_t count, prn_error *error)
 {
     prn_status status = PRN_OK;
     for (uint32_t i = 0; i < count && status == PRN_OK; i++) {
-        status = changed.execute(instance, executable, segment, &bindings[i], error);
+        status = changed.execute(instance, executions[i].executable, executions[i].segment, executions[i].binding, error);
     }
     blocks_run += count;
     return status;
@@ -177,6 +176,33 @@ static void test_same_bytes(void **state)
     }
 }
 
+/* The text tower is the work of all threads together. */
+static void test_one_narrow(void **state)
+{
+    fixture f = *(const fixture *)*state;
+    prn__model_config config = narrow_config();
+    config.text.width = 192;
+    OK(prn__model_create(&config, PRN__DECAY_DIMENSIONS, &f.model, error));
+    f.flat = prn__alloc_array((size_t)f.model->flat_elements, sizeof *f.flat);
+    prn__model_init(f.model, 6, f.flat);
+    float *got[3];
+    for (int which = 0; which < 3; which++) { /* side by side on one thread and on three; one block after the other */
+        test_device d;
+        test_device_open(&d, "cpu", which == 0 ? 1 : 3);
+        const prn__device other = with(&d.device, 1);
+        blocks_run = 0;
+        got[which] = train(&f, which == 2 ? &other : &d.device, 0, PRN__CHECKPOINT_NONE);
+        assert_memory_equal(got[which], got[0], (size_t)f.model->flat_elements * sizeof(float));
+        assert_int_equal(blocks_run, which == 2 ? 2 * (7 + 6 + 7) : 0); /* of 6 images, forward and backward */
+        test_device_close(&d);
+    }
+    for (int which = 0; which < 3; which++) {
+        prn__free(got[which]);
+    }
+    prn__free(f.flat);
+    prn__model_destroy(f.model);
+}
+
 static void test_near_the_whole(void **state)
 {
     const fixture *f = *state;
@@ -222,7 +248,7 @@ static void test_embeddings(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_sizes), cmocka_unit_test(test_same_bytes), cmocka_unit_test(test_near_the_whole), cmocka_unit_test(test_embeddings),
+        cmocka_unit_test(test_sizes), cmocka_unit_test(test_same_bytes), cmocka_unit_test(test_one_narrow), cmocka_unit_test(test_near_the_whole), cmocka_unit_test(test_embeddings),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }

@@ -6,6 +6,8 @@
 #ifndef PRN_CPU_OPERATIONS_H
 #define PRN_CPU_OPERATIONS_H
 
+#include <stdatomic.h>
+
 #include "../common/operand.h"
 #include "kernels.h"
 
@@ -37,6 +39,17 @@ typedef struct scratch_need {
 } scratch_need;
 void operation_scratch(const prn_backend_instance *instance, const operation *v, scratch_need *need);
 
+/* Panel `index` of the weights of operation `op`. */
+typedef struct weights_panel {
+    uint32_t op, index;
+} weights_panel;
+
+/* Elements [first, end) of a slot. */
+typedef struct slot_span {
+    uint32_t slot, tensor;
+    int64_t first, end;
+} slot_span;
+
 struct prn_executable {
     prn_program *program;   /* program_fused */
     uint8_t *is_half;       /* (tensor_count) */
@@ -45,10 +58,17 @@ struct prn_executable {
     float *packed;          /* (need.packed): the right side of a product that all threads work on, in bf16 */
     scratch_need need;
     lane together;
-    lane *alone;            /* (threads); NULL until executions run side by side */
-    _Atomic uint32_t *turns; /* (op_count): which execution may run an operation that all of them add to; with `alone` */
-    float *weights;          /* (weights_floats): of the segment that is run; with `alone` */
-    float **weights_of;      /* (op_count): where in `weights` an operation's are, NULL for none; with `alone` */
+    lane *alone;             /* (threads); NULL, and all that follows, until executions run side by side */
+    uint8_t *in_order;       /* (op_count): 1 for what must be run in the order of the executions */
+    uint8_t *shared;         /* (slot_count): 1 for what all executions have at one place */
+    slot_span *spans;        /* (span_count): where tensors outside the workspace lie, by slot and place */
+    uint32_t span_count;
+    float *weights;          /* (weights_floats): of the segment */
+    float **weights_of;      /* (op_count): where in `weights` an operation's are, NULL for none */
+    weights_panel *panels;   /* (weights_panels): of the segment, the first panel_count */
+    int64_t panel_count;
+    void *each_members, *each_parties; /* (each_count): of executions that begin with one of this program */
+    uint32_t each_count;
 };
 
 static inline float *worker_room(const prn_executable *executable, uint32_t worker)
@@ -136,21 +156,30 @@ void halves_choose(const prn_program *program, const int64_t *maxima, uint8_t *i
 
 /* ---- weights.c ---- */
 
-/* Most that any of the program's segments needs. */
+/* Most floats, and panels, that any of the program's segments needs. */
 int64_t weights_floats(const prn_backend_instance *instance, const prn_program *program);
-/* 1 when all weights of a segment are the same for all bindings, and stay as they are. */
-int weights_shared(const prn_backend_instance *instance, const prn_executable *executable, uint32_t segment, const prn_binding *bindings, uint32_t count);
-/* Then, before executions of that segment side by side. */
-prn_status weights_pack(prn_backend_instance *instance, prn_executable *executable, uint32_t segment, const prn_binding *binding, prn_error *error);
+int64_t weights_panels(const prn_backend_instance *instance, const prn_program *program);
+/* 1 when all weights of a segment are at one place for all executions (`shared`), and stay as they are. */
+int weights_shared(const prn_backend_instance *instance, const prn_executable *executable, uint32_t segment);
+/* Then, before executions of that segment side by side: which panels there are, and each of them laid down. */
+prn_status weights_find(const prn_backend_instance *instance, prn_executable *executable, uint32_t segment, const prn_binding *binding, prn_error *error);
+void weights_pack(const prn_backend_instance *instance, const prn_executable *executable, int64_t index, uint32_t worker);
 
-/* ---- execute.c: the table's functions of the same names ---- */
+/* ---- execute.c, and execute_each of each.c: the table's functions of the same names ---- */
 
 prn_status executable_compile(prn_backend_instance *instance, const prn_program *program, prn_executable **executable, prn_error *error);
 void executable_destroy(prn_backend_instance *instance, prn_executable *executable);
 prn_status execute(prn_backend_instance *instance, prn_executable *executable, uint32_t segment, const prn_binding *binding, prn_error *error);
-/* 1 when all bindings have the slot at the same place. */
-int bindings_agree(const prn_binding *bindings, uint32_t count, int32_t slot);
-prn_status execute_each(prn_backend_instance *instance, prn_executable *executable, uint32_t segment, const prn_binding *bindings, uint32_t count,
-                        prn_error *error);
+prn_status execute_each(prn_backend_instance *instance, const prn_execution *executions, uint32_t count, prn_error *error);
+
+/* `count` elements of `each` bytes; 1 when there is memory (or nothing is asked for). */
+int reserve(const prn_host *host, int64_t count, size_t each, const char *purpose, void **memory);
+int lane_init(const prn_host *host, lane *l, int64_t worker, const scratch_need *need);
+/* Frees what an executable has for executions side by side. */
+void alone_drop(const prn_host *host, prn_executable *executable);
+/* One operation's view, checked. [any] */
+prn_status operation_ready(const prn_program *program, uint32_t index, const prn_binding *binding, operation *view, prn_error *error);
+/* Seconds of a steady clock. */
+double now(void);
 
 #endif

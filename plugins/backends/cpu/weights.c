@@ -37,55 +37,67 @@ int64_t weights_floats(const prn_backend_instance *instance, const prn_program *
     return most;
 }
 
-int weights_shared(const prn_backend_instance *instance, const prn_executable *executable, uint32_t segment, const prn_binding *bindings, uint32_t count)
+int64_t weights_panels(const prn_backend_instance *instance, const prn_program *program)
+{
+    int64_t most = 0;
+    for (uint32_t s = 0; s < program->segment_count && instance->half != NULL; s++) {
+        const uint32_t first = program->segments[s].first_op, end = first + program->segments[s].op_count;
+        int64_t all = 0;
+        for (uint32_t i = first; i < end; i++) {
+            const prn_op *op = &program->ops[i];
+            if (has_weights(op) && floats_of(program, i) > 0) {
+                const prn_tensor *w = &program->tensors[op->input[1]];
+                const int64_t longer = w->dim[0].fixed > w->dim[1].fixed ? w->dim[0].fixed : w->dim[1].fixed;
+                all += (longer + instance->half->panel - 1) / instance->half->panel;
+            }
+        }
+        most = all > most ? all : most;
+    }
+    return most;
+}
+
+int weights_shared(const prn_backend_instance *instance, const prn_executable *executable, uint32_t segment)
 {
     const prn_program *program = executable->program;
     const uint32_t first = program->segments[segment].first_op, end = first + program->segments[segment].op_count;
     for (uint32_t i = first; i < end && instance->half != NULL; i++) {
         const prn_op *op = &program->ops[i];
-        if (has_weights(op) && (floats_of(program, i) == 0 || !bindings_agree(bindings, count, program->tensors[op->input[1]].slot))) {
+        if (has_weights(op) && (floats_of(program, i) == 0 || !executable->shared[program->tensors[op->input[1]].slot])) {
             return 0;
         }
     }
     return 1;
 }
 
-typedef struct pack_all {
-    const prn_backend_instance *instance;
-    const prn_executable *executable;
-    uint32_t first;
-} pack_all;
-
-static void pack_task(void *context, int64_t index, uint32_t worker)
-{
-    const pack_all *x = context;
-    const uint32_t i = x->first + (uint32_t)index;
-    float *packed = x->executable->weights_of[i];
-    if (packed != NULL) {
-        const matmul job = operation_product(x->instance, x->executable, &x->executable->views[i]);
-        for (int64_t p = 0; p < matmul_panels(x->instance, &job); p++) {
-            matmul_pack(x->instance, &job, packed, worker_room(x->executable, worker), p);
-        }
-    }
-}
-
-prn_status weights_pack(prn_backend_instance *instance, prn_executable *executable, uint32_t segment, const prn_binding *binding, prn_error *error)
+prn_status weights_find(const prn_backend_instance *instance, prn_executable *executable, uint32_t segment, const prn_binding *binding, prn_error *error)
 {
     const prn_program *program = executable->program;
     const uint32_t first = program->segments[segment].first_op, end = first + program->segments[segment].op_count;
     float *next = executable->weights;
     prn_status status = PRN_OK;
+    executable->panel_count = 0;
     for (uint32_t i = first; i < end && status == PRN_OK; i++) {
         executable->weights_of[i] = NULL;
-        if (instance->half != NULL && has_weights(&program->ops[i])) {
-            status = operation_resolve(program, i, binding, sizeof(float), &executable->views[i], error);
+        if (instance->half == NULL || !has_weights(&program->ops[i])) {
+            continue;
+        }
+        status = operation_resolve(program, i, binding, sizeof(float), &executable->views[i], error);
+        if (status == PRN_OK) {
+            const matmul job = operation_product(instance, executable, &executable->views[i]);
+            const int64_t panels = matmul_panels(instance, &job);
+            for (int64_t p = 0; p < panels; p++) {
+                executable->panels[executable->panel_count++] = (weights_panel){i, (uint32_t)p};
+            }
             executable->weights_of[i] = next;
             next += floats_of(program, i);
         }
     }
-    if (status == PRN_OK && next > executable->weights) {
-        pack_all x = {instance, executable, first};
-        instance->host->parallel_for(instance->host->self, end - first, pack_task, &x);
-    }
     return status;
+}
+
+void weights_pack(const prn_backend_instance *instance, const prn_executable *executable, int64_t index, uint32_t worker)
+{
+    const weights_panel *panel = &executable->panels[index];
+    const matmul job = operation_product(instance, executable, &executable->views[panel->op]);
+    matmul_pack(instance, &job, executable->weights_of[panel->op], worker_room(executable, worker), panel->index);
 }
