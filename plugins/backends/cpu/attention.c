@@ -1,4 +1,4 @@
-/* plugins/backends/cpu/attention.c: attention of all rows or of one an item, and their gradients; a task is a range of (row group, head) pairs. */
+/* plugins/backends/cpu/attention.c: attention of all rows or of one an item, and their gradients; a task is a range of (row group, head or some heads) pairs. */
 #include "share.h"
 
 #include <math.h>
@@ -77,8 +77,10 @@ static void read_attention_task(void *context, int64_t index, uint32_t worker)
     const operation *v = s->v;
     const int is_grad = v->op->kind == PRN_OP_READ_ATTENTION_GRAD;
     (void)worker;
+    const int64_t parts = pieces_of(v->heads, READ_HEADS);
+    const int dkv_is_half = is_grad && is_half(s->executable, v->op->output[1]);
     for (int64_t pair = first_of(s, index), last = pair + count_of(s, index); pair < last; pair++) {
-        const int64_t item = pair / v->heads, at = pair % v->heads * v->head_width, query = item * v->n + at;
+        const int64_t item = pair / parts, head = pair % parts * READ_HEADS, at = head * v->head_width, query = item * v->n + at;
         const int has_query = item < v->k;
         int64_t first, end, seen;
         read_group(v, item, &first, &end, &seen);
@@ -89,10 +91,12 @@ static void read_attention_task(void *context, int64_t index, uint32_t worker)
             .y = is_grad ? NULL : out(v, 0) + query,
             .dq = is_grad && has_query && out(v, 0) != NULL ? out(v, 0) + query : NULL,
             .kv = in(v, 1 + is_grad) + row,
-            .dkv = is_grad && out(v, 1) != NULL ? out(v, 1) + row : NULL,
+            .dkv = is_grad && out(v, 1) != NULL ? element_at(out(v, 1), row, dkv_is_half) : NULL,
+            .dkv_is_half = dkv_is_half,
             .rows = end - first,
             .seen = seen - first,
             .c = v->n,
+            .heads = least(READ_HEADS, v->heads - head),
             .width = v->head_width,
             .scale = (float)(1 / sqrt((double)v->head_width)),
             .accumulate = v->op->attrs.accumulate,
@@ -106,7 +110,7 @@ static void read_attention(share *s)
 {
     const operation *v = s->v;
     const int is_grad = v->op->kind == PRN_OP_READ_ATTENTION_GRAD;
-    s->total = (is_grad ? most(v->k, v->items) : v->k) * v->heads;
+    s->total = (is_grad ? most(v->k, v->items) : v->k) * pieces_of(v->heads, READ_HEADS);
     if (s->total > 0 && v->head_width > 0) {
         const double work = (double)v->m * (double)v->n * (is_grad ? 6 : 2), each = work / (double)s->total;
         s->step = work <= (double)ATTENTION_WORK ? s->total : most(1, (int64_t)((double)ATTENTION_WORK / (each + 1)));

@@ -8,8 +8,6 @@
 
 #include <time.h>
 
-enum { PIXELS = 3 * 256 };
-
 /* ---- memory ---- */
 
 int reserve(const prn_host *host, int64_t count, size_t each, const char *purpose, void **memory)
@@ -31,12 +29,15 @@ int lane_init(const prn_host *host, lane *l, int64_t worker, const scratch_need 
     void *sums = NULL, *partials = NULL, *pixels = NULL;
     const int enough = reserve(host, need->sums, sizeof(float), "cpu scratch", &sums) &&
                        reserve(host, need->partials, sizeof(double), "cpu scratch", &partials) &&
-                       reserve(host, PIXELS, sizeof(float), "cpu scratch", &pixels);
+                       reserve(host, 1, sizeof(pixel_values), "cpu scratch", &pixels);
     memset(l, 0, sizeof *l);
     l->worker = worker;
     l->sums = sums;
     l->partials = partials;
     l->pixels = pixels;
+    if (pixels != NULL) {
+        memset(pixels, 0, sizeof *l->pixels);
+    }
     return enough;
 }
 

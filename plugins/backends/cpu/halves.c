@@ -2,28 +2,30 @@
  *
  * With precision bf16 a product rounds its operands. What is only ever an operand of products is rounded where it is made instead, once: half the
  * bytes to write and to read, nothing to round when it is read, and the same results to the last bit. It lies in the first half of its place. That is
- * what goes into a linear layer behind a layer norm, an activation or an attention; what goes into an attention; and the gradients by all of these that
- * a linear layer's gradients read: rows by columns, two neighbours of a row in a pair. What goes into an activation is rounded wherever it lies
- * (half_epilogue), so it may be kept in bf16 too.
+ * what goes into a linear layer (patches of images, and what is behind a layer norm, an activation or an attention); what goes into an attention; and the
+ * gradients by all of these that a linear layer's gradients read: rows by columns, two neighbours of a row in a pair. What goes into an activation is
+ * rounded wherever it lies (half_epilogue), so it may be kept in bf16 too.
  */
 #include "operations.h"
 
-/* A head's values lie in pairs of their own. */
-static int has_pairs_of_heads(const prn_program *program, const prn_op *op)
+/* A head's values lie in pairs of their own. `parts`: of that width in a row of the input, 3 of (query, key, value), 2 of (key, value). */
+static int has_pairs_of_heads(const prn_program *program, const prn_op *op, int input, int64_t parts)
 {
-    const prn_tensor *qkv = &program->tensors[op->input[op->kind == PRN_OP_ATTENTION_GRAD]];
-    return qkv->rank > 0 && qkv->dim[qkv->rank - 1].symbol < 0 && qkv->dim[qkv->rank - 1].fixed % (6 * (int64_t)op->attrs.heads) == 0;
+    const prn_tensor *rows = &program->tensors[op->input[input]];
+    return rows->rank > 0 && rows->dim[rows->rank - 1].symbol < 0 && rows->dim[rows->rank - 1].fixed % (2 * parts * (int64_t)op->attrs.heads) == 0;
 }
 
 static int may_write(const prn_program *program, const prn_op *op, int output)
 {
     switch (op->kind) {
+    case PRN_OP_PATCHES:
     case PRN_OP_LAYER_NORM:
     case PRN_OP_ACTIVATION: return output == 0;
     case PRN_OP_LINEAR: return op->input[3] == PRN_NO_TENSOR && (output == 0 || linear_is_rounded(op)); /* a sum with a residual is added to again */
     case PRN_OP_LINEAR_GRAD_X: return !op->attrs.accumulate;
-    case PRN_OP_ATTENTION:
-    case PRN_OP_ATTENTION_GRAD: return output == 0 && !op->attrs.accumulate && has_pairs_of_heads(program, op);
+    case PRN_OP_ATTENTION: return output == 0 && has_pairs_of_heads(program, op, 0, 3);
+    case PRN_OP_ATTENTION_GRAD: return output == 0 && !op->attrs.accumulate && has_pairs_of_heads(program, op, 1, 3);
+    case PRN_OP_READ_ATTENTION_GRAD: return output == 1 && !op->attrs.accumulate && has_pairs_of_heads(program, op, 2, 2);
     default: return 0;
     }
 }
@@ -36,8 +38,8 @@ static int may_read(const prn_program *program, const prn_op *op, int input)
     case PRN_OP_ACTIVATION_GRAD: return input == 1;
     case PRN_OP_LINEAR_GRAD_X: return input != 1;
     case PRN_OP_LINEAR_GRAD_W: return op->output[0] != PRN_NO_TENSOR; /* a bias gradient alone is no product */
-    case PRN_OP_ATTENTION: return input == 0 && has_pairs_of_heads(program, op);
-    case PRN_OP_ATTENTION_GRAD: return input <= 2 && has_pairs_of_heads(program, op);
+    case PRN_OP_ATTENTION: return input == 0 && has_pairs_of_heads(program, op, 0, 3);
+    case PRN_OP_ATTENTION_GRAD: return input <= 2 && has_pairs_of_heads(program, op, 1, 3);
     default: return 0;
     }
 }

@@ -30,16 +30,17 @@ typedef struct attention_job {
     int causal, accumulate;
 } attention_job;
 
-/* Keys that one query meets at a time. */
-enum { READ_KEYS = 512 };
+/* Keys that one query meets at a time, and heads of a job at most: what each needs of a thread's stack is 4 bytes for each of both, twice. */
+enum { READ_KEYS = 512, READ_HEADS = 4 };
 
-/* One query and one head of one row group: every pointer is at that head's first column, `kv` and `dkv` at the group's first row. */
+/* One query and some heads of one row group: every pointer is at the first head's first column, `kv` and `dkv` at the group's first row. */
 typedef struct read_attention_job {
-    const float *q, *dy; /* (width) */
-    float *y, *dq;       /* (width); dq may be NULL */
+    const float *q, *dy; /* (heads, width) */
+    float *y, *dq;       /* (heads, width); dq may be NULL */
     const float *kv;     /* (rows, 2C) */
-    float *dkv;          /* (rows, 2C); may be NULL */
-    int64_t rows, seen, c, width; /* the query sees the first `seen` rows */
+    void *dkv;           /* (rows, 2C); may be NULL; may be bf16 when not accumulating, of heads of an even width */
+    int dkv_is_half;
+    int64_t rows, seen, c, heads, width; /* the query sees the first `seen` rows */
     float scale;
     int accumulate;
 } read_attention_job;

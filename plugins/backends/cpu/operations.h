@@ -24,12 +24,19 @@ struct prn_backend_instance {
     op_clock times[PRN_OP_ADAMW + 1];
 };
 
+/* What the values of a byte, 0 to 255, are of each colour: for images of one mean and standard deviation. */
+typedef struct pixel_values {
+    float mean[3], std[3]; /* std 0: not made yet */
+    float value[3][256];
+    uint16_t half[3][256]; /* to bf16 */
+} pixel_values;
+
 /* Who runs an operation, and its scratch: all threads together, or one alone beside others that run theirs. Tasks are the same, and so are results. */
 typedef struct lane {
     int64_t worker;   /* the one that runs all tasks; -1: they are handed out */
     float *sums;      /* pieces of column sums, and of long matrix sums */
     double *partials; /* pieces of whole sums */
-    float *pixels;    /* (3, 256): normalised values of a byte */
+    pixel_values *pixels;
     op_clock times[PRN_OP_ADAMW + 1]; /* of one thread alone */
 } lane;
 

@@ -1,9 +1,38 @@
 /* plugins/backends/cpu/rows.c: images cut to patches, rows looked up, gathered and put together, and their gradients. */
 #include "share.h"
 
+#include "../common/bf16.h"
+
 static int64_t row_or_zero(int32_t id, int64_t rows)
 {
     return id >= 0 && id < rows ? id : 0;
+}
+
+/* One patch of p rows of p pixels, (side) pixels apart, each of three colours: (3, p, p). */
+static void patch_cut(float *y, const pixel_values *values, const uint8_t *corner, int64_t p, int64_t side)
+{
+    const float *red = values->value[0], *green = values->value[1], *blue = values->value[2];
+    for (int64_t i = 0; i < p; i++, y += p) {
+        const uint8_t *line = corner + i * side * 3;
+        for (int64_t j = 0; j < p; j++) {
+            y[j] = red[line[3 * j]];
+            y[p * p + j] = green[line[3 * j + 1]];
+            y[2 * p * p + j] = blue[line[3 * j + 2]];
+        }
+    }
+}
+
+static void patch_cut_half(uint16_t *y, const pixel_values *values, const uint8_t *corner, int64_t p, int64_t side)
+{
+    const uint16_t *red = values->half[0], *green = values->half[1], *blue = values->half[2];
+    for (int64_t i = 0; i < p; i++, y += p) {
+        const uint8_t *line = corner + i * side * 3;
+        for (int64_t j = 0; j < p; j++) {
+            y[j] = red[line[3 * j]];
+            y[p * p + j] = green[line[3 * j + 1]];
+            y[2 * p * p + j] = blue[line[3 * j + 2]];
+        }
+    }
 }
 
 static void patches_task(void *context, int64_t index, uint32_t worker)
@@ -12,19 +41,16 @@ static void patches_task(void *context, int64_t index, uint32_t worker)
     const operation *v = s->v;
     const uint8_t *images = v->in[0].data;
     const int64_t p = v->op->attrs.patch, side = v->k, across = side / p;
+    const int to_half = is_half(s->executable, v->op->output[0]);
     (void)worker;
     for (int64_t row = first_of(s, index), end = row + count_of(s, index); row < end; row++) {
         const int64_t item = row / v->per_item, patch = row % v->per_item;
         const uint8_t *corner = images + ((item * side + patch / across * p) * side + patch % across * p) * 3;
-        float *y = out(v, 0) + row * v->n;
-        for (int64_t c = 0; c < 3; c++) {
-            const float *values = s->lane->pixels + 256 * c;
-            for (int64_t i = 0; i < p; i++) {
-                const uint8_t *line = corner + i * side * 3 + c;
-                for (int64_t j = 0; j < p; j++) {
-                    *y++ = values[line[3 * j]];
-                }
-            }
+        void *y = element_at(out(v, 0), row * v->n, to_half);
+        if (to_half) {
+            patch_cut_half(y, s->lane->pixels, corner, p, side);
+        } else {
+            patch_cut(y, s->lane->pixels, corner, p, side);
         }
     }
 }
@@ -32,10 +58,16 @@ static void patches_task(void *context, int64_t index, uint32_t worker)
 static void patches(share *s)
 {
     const prn_op_attrs *a = &s->v->op->attrs;
-    for (int c = 0; c < 3; c++) {
-        for (int i = 0; i < 256; i++) {
-            s->lane->pixels[256 * c + i] = (float)(((double)i / 255 - (double)a->mean[c]) / (double)a->std[c]);
+    pixel_values *values = s->lane->pixels;
+    if (memcmp(values->mean, a->mean, sizeof values->mean) != 0 || memcmp(values->std, a->std, sizeof values->std) != 0) {
+        for (int c = 0; c < 3; c++) {
+            for (int i = 0; i < 256; i++) {
+                values->value[c][i] = (float)(((double)i / 255 - (double)a->mean[c]) / (double)a->std[c]);
+                values->half[c][i] = bf16_nearest(values->value[c][i]);
+            }
         }
+        memcpy(values->mean, a->mean, sizeof values->mean);
+        memcpy(values->std, a->std, sizeof values->std);
     }
     spread_rows(s, s->v->m, s->v->n, patches_task);
 }
