@@ -7,6 +7,7 @@ enum {
     BLOCKS = 8,              /* fewer leave cores idle; then blocks are smaller, but of no fewer rows than */
     ROWS_LEAST = 96,
     CAPTION = 16,            /* tokens of a caption as they usually are */
+    HEAD_ITEMS = 32,         /* rows of a head's block, one an item: fewer, and reading weights and adding to gradients is most of its work */
 };
 
 static int64_t items_of(int64_t rows, int64_t positions)
@@ -29,6 +30,12 @@ int64_t prn__block_items(const prn__model *model, const prn__device *device, int
         block = smaller > least ? smaller : least;
     }
     return block < items ? block : items;
+}
+
+int64_t prn__head_items(int64_t items)
+{
+    const int64_t half = (items + 1) / 2;
+    return half < HEAD_ITEMS ? half : HEAD_ITEMS;
 }
 
 int64_t prn__block_elements(const prn__compiled *tower)

@@ -90,6 +90,10 @@ typedef enum prn__checkpointing {
                                    * Models", section 5, which keeps the projections */
 } prn__checkpointing;
 
+/* Of a training tower without `every_row` or `update`: the body is all up to what the rows that are read attend to, in its last block; the head is what
+ * comes then, of these rows alone. */
+typedef enum prn__tower_part { PRN__TOWER_WHOLE = 0, PRN__TOWER_BODY = 1 } prn__tower_part;
+
 typedef struct prn__tower_options {
     int64_t max_items;  /* B's maximum */
     int64_t max_tokens; /* N's maximum (text); 0: max_items * context_length */
@@ -99,6 +103,7 @@ typedef struct prn__tower_options {
                          * wide that it is a small part of the work */
     int every_row;      /* 1: all rows of the last block are computed, as the model is defined; 0: only those that are read. The same results */
     const prn__tower_update *update; /* NULL: gradients are added to the slot "gradients". Not with `every_row` */
+    prn__tower_part part;
 } prn__tower_options;
 
 /* How many parts a tower reads a parameter in, 1 or 2, one behind the other, and their elements: of the last block's input projection the queries
@@ -111,6 +116,11 @@ prn_status prn__model_image_tower(const prn__model *model, const prn__tower_opti
 /* Text tower over packed rows. Symbols: "B", "N". Slots: workspace, parameters, gradients, tokens (I32: N), positions (I32: N),
  * offsets (I32: B+1, may be longer), ends (I32: B; row of each item's end-of-text token), embeddings, embedding_gradients. */
 prn_status prn__model_text_tower(const prn__model *model, const prn__tower_options *options, prn__graph **graph, prn_error *error);
+
+/* The head of a tower of at least one layer. Symbols: "B". Slots: parameters, gradients, embeddings and embedding_gradients as the whole tower's; between
+ * it and the body, which has them in the place of the embeddings: attended, residual (B, width), and the gradients by these, attended_gradients,
+ * residual_gradients, which its backward pass writes and the body's reads. `part` does not count. */
+prn_status prn__model_tower_head(const prn__model *model, int is_text, const prn__tower_options *options, prn__graph **graph, prn_error *error);
 
 /* Forward MACs of one image and one text of full context length, of the model as it is defined (`every_row`): a budget in MACs means the same whatever
  * a program leaves out. */

@@ -7,6 +7,8 @@
  * those of the whole form, and rows that nobody reads have the gradient zero. The whole form (`every_row`) is what published MACs speak of. So that
  * block's input projection is read in two parts, the queries' and the keys' and values' (prn__parameter_parts): what is done for each
  * parameter is done for each part.
+ * For a narrow tower, whose body takes a batch in blocks of few items (blocks.h), what comes after those rows have attended is a program of its own, the
+ * head, which takes more items at a time: of so few rows, weights and their gradients would be most of what is read and written.
  * Invariants: operations of block i belong to group i + 1, the others to group 0; a failed call leaves its reason in the graph, which
  * prn__graph_finish reports, so no call here checks the one before it.
  */
@@ -104,19 +106,20 @@ static int32_t linear(const tower *t, const char *prefix, const char *weight, co
     return prn__graph_linear(t->graph, label, x, parameter(t, prefix, weight), parameter(t, prefix, bias), residual, activation, 0);
 }
 
-static int32_t read_rows(const tower *t, const row_layout *rows, const char *prefix, const char *name, int32_t x)
+/* Into `out`, or a tensor of the workspace where that is PRN_NO_TENSOR. */
+static int32_t read_rows(const tower *t, const row_layout *rows, const char *prefix, const char *name, int32_t x, int32_t out)
 {
     char label[128];
     (void)snprintf(label, sizeof label, "%s%s", prefix, name);
-    return prn__graph_gather_rows(t->graph, label, x, rows->read, rows->positions);
+    return prn__graph_gather_rows(t->graph, label, x, rows->read, rows->positions, out);
 }
 
 /* The attention of the rows that are read to all rows of h, (M, C) -> (B, C). What takes few rows is written first: in the backward pass it is then
  * added to what all rows have. */
-static int32_t read_attention(const tower *t, const char *prefix, int32_t h, const row_layout *rows)
+static int32_t read_attention(const tower *t, const char *prefix, int32_t h, const row_layout *rows, int32_t out)
 {
     char label[128];
-    int32_t q = read_rows(t, rows, prefix, "attn.read", h), kv;
+    int32_t q = read_rows(t, rows, prefix, "attn.read", h, PRN_NO_TENSOR), kv;
     (void)snprintf(label, sizeof label, "%sattn.q", prefix);
     q = prn__graph_linear(t->graph, label, q, projection_part(t, prefix, "attn.in_proj_weight", 0), projection_part(t, prefix, "attn.in_proj_bias", 0),
                           PRN_NO_TENSOR, PRN_ACT_NONE, 0);
@@ -124,40 +127,57 @@ static int32_t read_attention(const tower *t, const char *prefix, int32_t h, con
     kv = prn__graph_linear(t->graph, label, h, projection_part(t, prefix, "attn.in_proj_weight", 1), projection_part(t, prefix, "attn.in_proj_bias", 1),
                            PRN_NO_TENSOR, PRN_ACT_NONE, 0);
     (void)snprintf(label, sizeof label, "%sattn", prefix);
-    return prn__graph_read_attention(t->graph, label, q, kv, rows->offsets, rows->read, rows->heads, rows->causal, rows->positions);
+    return prn__graph_read_attention(t->graph, label, q, kv, rows->offsets, rows->read, rows->heads, rows->causal, rows->positions, out);
 }
 
-/* x + attention(norm(x)), then that + mlp(norm(that)). x: (M, C) -> (M, C), or with `is_read_here` the rows that are read alone, (B, C). */
-static int32_t block(const tower *t, const char *prefix, int32_t x, const row_layout *rows, int is_read_here)
+/* What is read of an item in its last block, each (B, C): what its row has attended to, and the row itself. */
+typedef struct reads {
+    int32_t attended, residual;
+} reads;
+
+/* attention(norm(x)) of the rows that are read, and these; into `out`'s tensors, where it has some. */
+static reads read_block(const tower *t, const char *prefix, int32_t x, const row_layout *rows, reads out)
+{
+    const int32_t residual = read_rows(t, rows, prefix, "read", x, out.residual);
+    return (reads){read_attention(t, prefix, norm(t, prefix, "ln_1", x), rows, out.attended), residual};
+}
+
+/* x = residual + projection(attended), then x + mlp(norm(x)): a block behind its attention. */
+static int32_t block_rest(const tower *t, const char *prefix, int32_t attended, int32_t residual)
 {
     const prn_activation activation = t->model->config.quick_gelu ? PRN_ACT_QUICK_GELU : PRN_ACT_GELU;
-    char label[128];
-    const int32_t residual = is_read_here ? read_rows(t, rows, prefix, "read", x) : x;
-    int32_t h = norm(t, prefix, "ln_1", x);
-    if (is_read_here) {
-        h = read_attention(t, prefix, h, rows);
-    } else {
-        h = linear(t, prefix, "attn.in_proj_weight", "attn.in_proj_bias", h, PRN_NO_TENSOR, PRN_ACT_NONE, "attn.qkv");
-        (void)snprintf(label, sizeof label, "%sattn", prefix);
-        h = prn__graph_attention(t->graph, label, h, rows->offsets, rows->heads, rows->causal, rows->positions);
-    }
-    x = linear(t, prefix, "attn.out_proj.weight", "attn.out_proj.bias", h, residual, PRN_ACT_NONE, "attn.out_proj");
-    h = norm(t, prefix, "ln_2", x);
-    h = linear(t, prefix, "mlp.c_fc.weight", "mlp.c_fc.bias", h, PRN_NO_TENSOR, activation, "mlp.c_fc");
+    const int32_t x = linear(t, prefix, "attn.out_proj.weight", "attn.out_proj.bias", attended, residual, PRN_ACT_NONE, "attn.out_proj");
+    const int32_t h = linear(t, prefix, "mlp.c_fc.weight", "mlp.c_fc.bias", norm(t, prefix, "ln_2", x), PRN_NO_TENSOR, activation, "mlp.c_fc");
     return linear(t, prefix, "mlp.c_proj.weight", "mlp.c_proj.bias", h, x, PRN_ACT_NONE, "mlp.c_proj");
 }
 
-/* x: (M, C) -> (B, C): all blocks, then of each item the row that is read. */
-static int32_t blocks(const tower *t, const char *prefix, int64_t layers, int32_t x, const row_layout *rows, int every_row)
+/* x: (M, C) -> (M, C). */
+static int32_t block(const tower *t, const char *prefix, int32_t x, const row_layout *rows)
 {
-    char label[96];
-    for (int64_t i = 0; i < layers; i++) {
-        (void)snprintf(label, sizeof label, "%stransformer.resblocks.%lld.", prefix, (long long)i);
-        prn__graph_group(t->graph, (uint32_t)(i + 1));
-        x = block(t, label, x, rows, !every_row && i + 1 == layers);
+    char label[128];
+    int32_t h = linear(t, prefix, "attn.in_proj_weight", "attn.in_proj_bias", norm(t, prefix, "ln_1", x), PRN_NO_TENSOR, PRN_ACT_NONE, "attn.qkv");
+    (void)snprintf(label, sizeof label, "%sattn", prefix);
+    h = prn__graph_attention(t->graph, label, h, rows->offsets, rows->heads, rows->causal, rows->positions);
+    return block_rest(t, prefix, h, x);
+}
+
+/* Sets the group of block i, too. */
+static void block_begin(const tower *t, int64_t i, char prefix[96])
+{
+    (void)snprintf(prefix, 96, "%stransformer.resblocks.%lld.", t->is_text ? "" : "visual.", (long long)i);
+    prn__graph_group(t->graph, (uint32_t)(i + 1));
+}
+
+/* x: (M, C) -> (M, C): the first blocks. */
+static int32_t blocks(const tower *t, int64_t count, int32_t x, const row_layout *rows)
+{
+    char prefix[96];
+    for (int64_t i = 0; i < count; i++) {
+        block_begin(t, i, prefix);
+        x = block(t, prefix, x, rows);
     }
     prn__graph_group(t->graph, 0);
-    return every_row || layers == 0 ? read_rows(t, rows, prefix, "read", x) : x;
+    return x;
 }
 
 /* ---- the update inside the backward pass ---- */
@@ -231,14 +251,15 @@ static prn__recompute recompute_of(const tower *t, const prn__tower_options *opt
     return is_small && options->checkpoint == PRN__CHECKPOINT_NONE ? PRN__RECOMPUTE_ATTENTION : PRN__RECOMPUTE_CHEAP;
 }
 
-static prn_status backward(const tower *t, const prn__tower_options *options, const prn__gradient *seed, prn_error *error)
+/* `targets`: with no `update`. */
+static prn_status backward(const tower *t, const prn__tower_options *options, const prn__gradient *seeds, uint32_t seed_count, const prn__gradient *targets,
+                           uint32_t target_count, prn_error *error)
 {
     prn__graph *graph = t->graph;
     updating u = {.model = t->model, .update = options->update, .table = PRN_NO_TENSOR, .rows = PRN_NO_TENSOR};
     prn__derive_options derive = {.checkpoint = options->checkpoint == PRN__CHECKPOINT_BLOCKS, .recompute = recompute_of(t, options)};
     int32_t gradients = PRN_SLOT_WORKSPACE;
     prn__gradient apart;
-    uint32_t apart_count = 0;
     prn_status status;
     if (options->update == NULL) {
         gradients = prn__graph_slot(graph, "gradients", PRN_REAL);
@@ -256,7 +277,8 @@ static prn_status backward(const tower *t, const prn__tower_options *options, co
                 const prn_dim shape[2] = {rows, prn__fixed(t->model->config.text.width)};
                 const int32_t slot = prn__graph_slot(graph, "table_gradient", PRN_REAL);
                 apart = (prn__gradient){u.table, prn__graph_bound(graph, "table_gradient", slot, 0, 2, shape), 1};
-                apart_count = 1;
+                targets = &apart;
+                target_count = 1;
             }
         }
         u.late = prn__alloc_array(2 * t->model->parameter_count, sizeof *u.late);
@@ -266,7 +288,7 @@ static prn_status backward(const tower *t, const prn__tower_options *options, co
         derive.complete = gradient_complete;
         derive.context = &u;
     }
-    status = prn__graph_derive_with(graph, "backward", seed, 1, &apart, apart_count, t->parameters, gradients, &derive, error);
+    status = prn__graph_derive_with(graph, "backward", seeds, seed_count, targets, target_count, t->parameters, gradients, &derive, error);
     if (status == PRN_OK && options->update != NULL && options->update->is_late) {
         prn__graph_segment(graph, "update");
         for (size_t i = 0; i < u.late_count; i++) {
@@ -277,13 +299,21 @@ static prn_status backward(const tower *t, const prn__tower_options *options, co
     return status;
 }
 
+static int64_t layers_of(const tower *t)
+{
+    return t->is_text ? t->model->config.text.layers : t->model->config.vision.layers;
+}
+
 /* Rows (B, C) to normalised embeddings (B, E) in their slot, and the backward pass when training. */
-static prn_status finish(const tower *t, const prn__tower_options *options, int32_t rows, const char *projection, int32_t batch, prn_error *error)
+static prn_status finish(const tower *t, const prn__tower_options *options, int32_t rows, int32_t batch, const prn__gradient *targets, uint32_t target_count,
+                         prn_error *error)
 {
     prn__graph *graph = t->graph;
     const prn_dim shape[2] = {prn__sized(1, batch), prn__fixed(t->model->config.embed_dim)};
     int32_t slot, out, seed;
-    rows = prn__graph_linear(graph, "projected", rows, parameter(t, "", projection), PRN_NO_TENSOR, PRN_NO_TENSOR, PRN_ACT_NONE, 1);
+    rows = t->is_text ? norm(t, "", "ln_final", rows) : norm(t, "visual.", "ln_post", rows);
+    rows = prn__graph_linear(graph, "projected", rows, parameter(t, "", t->is_text ? "text_projection" : "visual.proj"), PRN_NO_TENSOR, PRN_NO_TENSOR,
+                             PRN_ACT_NONE, 1);
     slot = prn__graph_slot(graph, "embeddings", PRN_REAL);
     out = prn__graph_bound(graph, "embeddings", slot, 0, 2, shape);
     out = prn__graph_l2_normalise(graph, "normalise", rows, out);
@@ -292,7 +322,38 @@ static prn_status finish(const tower *t, const prn__tower_options *options, int3
     }
     slot = prn__graph_slot(graph, "embedding_gradients", PRN_REAL);
     seed = prn__graph_bound(graph, "embedding_gradients", slot, 0, 2, shape);
-    return backward(t, options, &(prn__gradient){out, seed, 0}, error);
+    return backward(t, options, &(prn__gradient){out, seed, 0}, 1, targets, target_count, error);
+}
+
+/* Between body and head: (B, C) each. */
+static int32_t between(const tower *t, const char *name, int32_t batch)
+{
+    const prn_dim shape[2] = {prn__sized(1, batch), prn__fixed(t->is_text ? t->model->config.text.width : t->model->config.vision.width)};
+    return prn__graph_bound(t->graph, name, prn__graph_slot(t->graph, name, PRN_REAL), 0, 2, shape);
+}
+
+/* All blocks of rows x (M, C), and what comes after them; or without the head. */
+static prn_status rows_finish(const tower *t, const prn__tower_options *options, int32_t x, const row_layout *rows, int32_t batch, prn_error *error)
+{
+    const int64_t layers = layers_of(t);
+    char prefix[96];
+    if (options->every_row || layers == 0) {
+        x = blocks(t, layers, x, rows);
+        return finish(t, options, read_rows(t, rows, t->is_text ? "" : "visual.", "read", x, PRN_NO_TENSOR), batch, NULL, 0, error);
+    }
+    x = blocks(t, layers - 1, x, rows);
+    block_begin(t, layers - 1, prefix);
+    if (options->part == PRN__TOWER_BODY) {
+        const reads out = {between(t, "attended", batch), between(t, "residual", batch)};
+        (void)read_block(t, prefix, x, rows, out);
+        prn__graph_group(t->graph, 0);
+        const prn__gradient seeds[2] = {{out.attended, between(t, "attended_gradients", batch), 0}, {out.residual, between(t, "residual_gradients", batch), 0}};
+        return backward(t, options, seeds, 2, NULL, 0, error);
+    }
+    const reads read = read_block(t, prefix, x, rows, (reads){PRN_NO_TENSOR, PRN_NO_TENSOR});
+    x = block_rest(t, prefix, read.attended, read.residual);
+    prn__graph_group(t->graph, 0);
+    return finish(t, options, x, batch, NULL, 0, error);
 }
 
 static prn_status check(const prn__tower_options *options, prn_error *error)
@@ -344,9 +405,7 @@ prn_status prn__model_image_tower(const prn__model *model, const prn__tower_opti
     x = norm(&t, "visual.", "ln_pre", x);
     const row_layout layout = {.offsets = PRN_NO_TENSOR, .positions = (int32_t)(grid * grid + 1), .read = PRN_NO_TENSOR,
                                .heads = (int32_t)(config->vision.width / config->vision.head_width)};
-    x = blocks(&t, "visual.", config->vision.layers, x, &layout, options->every_row);
-    x = norm(&t, "visual.", "ln_post", x);
-    status = finish(&t, options, x, "visual.proj", batch, error);
+    status = rows_finish(&t, options, x, &layout, batch, error);
     if (status != PRN_OK) {
         prn__graph_destroy(t.graph);
         return status;
@@ -385,9 +444,35 @@ prn_status prn__model_text_tower(const prn__model *model, const prn__tower_optio
     x = prn__graph_lookup(t.graph, "positional_rows", positions, parameter(&t, "", "positional_embedding"), PRN_NO_TENSOR);
     x = prn__graph_lookup(t.graph, "token_rows", tokens, parameter(&t, "", "token_embedding.weight"), x);
     const row_layout layout = {.offsets = offsets, .read = ends, .heads = (int32_t)config->text.heads, .causal = 1};
-    x = blocks(&t, "", config->text.layers, x, &layout, options->every_row);
-    x = norm(&t, "", "ln_final", x);
-    status = finish(&t, options, x, "text_projection", batch, error);
+    status = rows_finish(&t, options, x, &layout, batch, error);
+    if (status != PRN_OK) {
+        prn__graph_destroy(t.graph);
+        return status;
+    }
+    *result = t.graph;
+    return PRN_OK;
+}
+
+prn_status prn__model_tower_head(const prn__model *model, int is_text, const prn__tower_options *options, prn__graph **result, prn_error *error)
+{
+    tower t = {model, NULL, PRN_NO_TENSOR, is_text};
+    char prefix[96];
+    prn_status status = check(options, error);
+    *result = NULL;
+    if (status == PRN_OK) {
+        status = prn__graph_create(is_text ? "text_head" : "image_head", &t.graph, error);
+    }
+    if (status != PRN_OK) {
+        return status;
+    }
+    const int32_t batch = prn__graph_symbol(t.graph, "B", options->max_items);
+    t.parameters = prn__graph_slot(t.graph, "parameters", PRN_REAL);
+    const int32_t attended = between(&t, "attended", batch), residual = between(&t, "residual", batch);
+    const prn__gradient targets[2] = {{attended, between(&t, "attended_gradients", batch), 0}, {residual, between(&t, "residual_gradients", batch), 0}};
+    block_begin(&t, layers_of(&t) - 1, prefix);
+    const int32_t x = block_rest(&t, prefix, attended, residual);
+    prn__graph_group(t.graph, 0);
+    status = finish(&t, options, x, batch, targets, 2, error);
     if (status != PRN_OK) {
         prn__graph_destroy(t.graph);
         return status;

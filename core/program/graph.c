@@ -439,11 +439,11 @@ int32_t prn__graph_attention(prn__graph *graph, const char *name, int32_t qkv, i
 }
 
 int32_t prn__graph_read_attention(prn__graph *graph, const char *name, int32_t q, int32_t kv, int32_t offsets, int32_t rows, int32_t heads, int causal,
-                                  int32_t positions)
+                                  int32_t positions, int32_t out)
 {
     prn_op_attrs attrs = {.heads = heads, .causal = causal != 0, .positions = positions};
-    int32_t out[PRN_OP_MAX_OUTPUTS] = {NONE, NONE, NONE};
-    return prn__graph_op(graph, PRN_OP_READ_ATTENTION, INPUTS(q, kv, offsets, rows, NONE), out, 1u, &attrs, name);
+    int32_t outputs[PRN_OP_MAX_OUTPUTS] = {out, NONE, NONE};
+    return prn__graph_op(graph, PRN_OP_READ_ATTENTION, INPUTS(q, kv, offsets, rows, NONE), outputs, 1u, &attrs, name);
 }
 
 int32_t prn__graph_lookup(prn__graph *graph, const char *name, int32_t ids, int32_t table, int32_t residual)
@@ -452,11 +452,11 @@ int32_t prn__graph_lookup(prn__graph *graph, const char *name, int32_t ids, int3
     return prn__graph_op(graph, PRN_OP_LOOKUP, INPUTS(ids, table, residual, NONE, NONE), out, 1u, NULL, name);
 }
 
-int32_t prn__graph_gather_rows(prn__graph *graph, const char *name, int32_t x, int32_t rows, int32_t stride)
+int32_t prn__graph_gather_rows(prn__graph *graph, const char *name, int32_t x, int32_t rows, int32_t stride, int32_t out)
 {
     prn_op_attrs attrs = {.stride = stride};
-    int32_t out[PRN_OP_MAX_OUTPUTS] = {NONE, NONE, NONE};
-    return prn__graph_op(graph, PRN_OP_GATHER_ROWS, INPUTS(x, rows, NONE, NONE, NONE), out, 1u, &attrs, name);
+    int32_t outputs[PRN_OP_MAX_OUTPUTS] = {out, NONE, NONE};
+    return prn__graph_op(graph, PRN_OP_GATHER_ROWS, INPUTS(x, rows, NONE, NONE, NONE), outputs, 1u, &attrs, name);
 }
 
 int32_t prn__graph_l2_normalise(prn__graph *graph, const char *name, int32_t x, int32_t out)

@@ -42,9 +42,9 @@ int32_t prn__graph_linear(prn__graph *graph, const char *name, int32_t x, int32_
 int32_t prn__graph_layer_norm(prn__graph *graph, const char *name, int32_t x, int32_t gain, int32_t bias, double epsilon);
 int32_t prn__graph_attention(prn__graph *graph, const char *name, int32_t qkv, int32_t offsets, int32_t heads, int causal, int32_t positions);
 int32_t prn__graph_read_attention(prn__graph *graph, const char *name, int32_t q, int32_t kv, int32_t offsets, int32_t rows, int32_t heads, int causal,
-                                  int32_t positions);
+                                  int32_t positions, int32_t out);
 int32_t prn__graph_lookup(prn__graph *graph, const char *name, int32_t ids, int32_t table, int32_t residual);
-int32_t prn__graph_gather_rows(prn__graph *graph, const char *name, int32_t x, int32_t rows, int32_t stride);
+int32_t prn__graph_gather_rows(prn__graph *graph, const char *name, int32_t x, int32_t rows, int32_t stride, int32_t out);
 int32_t prn__graph_l2_normalise(prn__graph *graph, const char *name, int32_t x, int32_t out);
 int32_t prn__graph_axpby(prn__graph *graph, const char *name, double alpha, int32_t a, double beta, int32_t b, int32_t out);
 /* `rows`: flags of the rows of a (program.h), or PRN_NO_TENSOR. */

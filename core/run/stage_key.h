@@ -13,7 +13,7 @@
  * operations, on which rows, in which order), initial weights, optimizer, decoding, resizing and crops, tokens, the order of samples, random numbers.
  * Stages of before are then trained anew and the old ones kept, for `perennial gc` to remove. What leaves all bytes alone (speed, memory plans that are
  * tested equal, messages) leaves it alone, too. */
-#define PRN__ENGINE_NUMERICS "engine-2"
+#define PRN__ENGINE_NUMERICS "engine-3"
 
 /* What all stages of a recipe have in common: the engine (PRN__ENGINE_NUMERICS), model, optimizer, order of samples, backend and device. */
 prn_status prn__key_common(const char *engine, const prn__recipe *recipe, const prn__manifest *manifest, prn__registry *registry, char digest[33],

@@ -50,6 +50,11 @@ int prn__table_is_apart(const prn__trainer *t)
     return t->is_held && t->config.checkpoint == PRN__CHECKPOINT_BLOCKS;
 }
 
+int prn__has_head(const prn__trainer *t, int side)
+{
+    return t->block[side] < t->micro && (side == 0 ? t->model->config.vision.layers : t->model->config.text.layers) > 0;
+}
+
 int prn__trainer_is_held(const prn__trainer *t)
 {
     return t->is_held;
@@ -64,12 +69,28 @@ prn_status prn__tower_init(prn__trainer *t, int is_text, int training, prn__comp
                                        .moments = prn__moments_type(t), .table_apart = prn__table_is_apart(t)};
     const prn__tower_options options = {.max_items = t->block[is_text], .max_tokens = t->text_rows, .training = training,
                                         .checkpoint = training ? t->config.checkpoint : PRN__CHECKPOINT_NONE, .recompute = training && !t->config.keep_all,
-                                        .update = training && t->is_held ? &update : NULL};
+                                        .update = training && t->is_held ? &update : NULL,
+                                        .part = training && prn__has_head(t, is_text) ? PRN__TOWER_BODY : PRN__TOWER_WHOLE};
     prn__graph *graph;
     prn_status status = is_text ? prn__model_text_tower(t->model, &options, &graph, error) : prn__model_image_tower(t->model, &options, &graph, error);
     if (status == PRN_OK && (status = prn__compiled_init(tower, graph, &t->device, error)) == PRN_OK) {
         status = prn__compiled_reserve_blocks(tower, (uint32_t)prn__block_count(t->micro, t->block[is_text]),
                                               is_text ? 0 : (uint32_t)prn__block_count(t->micro, t->block[1]), error); /* the text tower's beside the image tower's */
+    }
+    return status;
+}
+
+static prn_status heads_init(prn__trainer *t, prn_error *error)
+{
+    const prn__tower_options options = {.max_items = t->head_items, .training = 1, .checkpoint = t->config.checkpoint, .recompute = !t->config.keep_all};
+    const uint32_t count = (uint32_t)prn__block_count(t->micro, t->head_items);
+    prn_status status = PRN_OK;
+    for (int side = 0; side < 2 && status == PRN_OK; side++) {
+        prn__graph *graph;
+        if (prn__has_head(t, side) && (status = prn__model_tower_head(t->model, side, &options, &graph, error)) == PRN_OK &&
+            (status = prn__compiled_init(&t->heads[side], graph, &t->device, error)) == PRN_OK) {
+            status = prn__compiled_reserve_blocks(&t->heads[side], count, side == 0 ? count : 0, error);
+        }
     }
     return status;
 }
@@ -133,6 +154,9 @@ prn_status prn__programs_init(prn__trainer *t, prn_error *error)
         return status;
     }
     take_programs(t, made);
+    if ((status = heads_init(t, error)) != PRN_OK) {
+        return status;
+    }
     if (t->is_split && ((status = prn__tower_init(t, 0, 0, &t->image_embed, error)) != PRN_OK ||
                         (status = prn__tower_init(t, 1, 0, &t->text_embed, error)) != PRN_OK)) {
         return status;
@@ -237,6 +261,7 @@ prn_status prn__buffers_init(prn__trainer *t, prn_error *error)
         {t->is_held ? &t->scale_gradient : &t->gradients, PRN_REAL, t->is_held ? 1 : t->flat_elements, "gradients"},
         {&t->table_gradient, PRN_REAL, prn__table_is_apart(t) ? t->table->elements : 0, "the vocabulary's gradients"},
     };
+    const int64_t widths[2] = {t->model->config.vision.width, t->model->config.text.width};
     const workspace_sizes sizes = sizes_of(t);
     int64_t planned = t->memory_bytes + 4 * (sizes.tower + sizes.text + sizes.small);
     for (size_t i = 0; i < sizeof wanted / sizeof wanted[0]; i++) {
@@ -254,6 +279,18 @@ prn_status prn__buffers_init(prn__trainer *t, prn_error *error)
             return status;
         }
     }
+    for (int side = 0; side < 2; side++) {
+        if (!prn__has_head(t, side)) {
+            continue;
+        }
+        const int64_t reads = 2 * t->micro * widths[side], elements = prn__block_count(t->micro, t->head_items) * prn__block_elements(&t->heads[side]);
+        prn_status status;
+        if ((status = create(t, PRN_REAL, reads, "rows that are read", &t->reads[side], error)) != PRN_OK ||
+            (status = create(t, PRN_REAL, reads, "gradients of rows that are read", &t->read_gradients[side], error)) != PRN_OK ||
+            (status = create(t, PRN_REAL, elements, "activations of rows that are read", &t->head_workspace[side], error)) != PRN_OK) {
+            return status;
+        }
+    }
     return workspaces_fit(t, error);
 }
 
@@ -265,7 +302,7 @@ void prn__bind_scale_gradient(const prn__trainer *t, prn__compiled *loss)
 void prn__bindings_init(prn__trainer *t)
 {
     prn__compiled *const programs[] = {&t->image, &t->text, &t->image_embed, &t->text_embed, &t->loss, &t->optimizer, &t->clear,
-                                       &t->terms_loss, &t->memory_loss};
+                                       &t->terms_loss, &t->memory_loss, &t->heads[0], &t->heads[1]};
     for (size_t i = 0; i < sizeof programs / sizeof programs[0]; i++) {
         prn__compiled *p = programs[i];
         if (p->program == NULL) {
@@ -287,6 +324,8 @@ void prn__bindings_init(prn__trainer *t)
             prn__compiled_bind(p, "workspace", t->teacher_workspace, 0);
         } else if (i < 7) {
             prn__compiled_bind(p, "workspace", t->small_workspace, 0);
+        } else if (i >= 9) {
+            prn__compiled_bind(p, "workspace", t->head_workspace[i - 9], 0);
         }
     }
     prn__compiled_bind(&t->clear, "image_gradients", t->embedding_gradients[0], 0);

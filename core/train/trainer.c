@@ -116,6 +116,7 @@ prn_status prn__trainer_create(const prn__model *model, const prn__device *devic
     for (int side = 0; side < 2; side++) {
         t->block[side] = prn__block_items(model, device, side, t->micro);
     }
+    t->head_items = prn__head_items(t->micro);
     t->is_held = !t->is_split && !config->keep_all && t->block[0] == t->micro && t->block[1] == t->micro; /* blocks add to one vector of gradients */
     t->tile = config->loss_tile > 0 ? config->loss_tile : TILE_ELEMENTS / config->batch;
     t->tile = t->tile < 1 ? 1 : t->tile > config->batch ? config->batch : t->tile;
@@ -144,10 +145,11 @@ void prn__trainer_destroy(prn__trainer *t)
     prn_error ignored = PRN_ERROR_INIT;
     (void)prn__trainer_set_terms(t, NULL, &ignored);
     prn__vectors_fini(t);
-    prn__compiled *const programs[] = {&t->image_embed, &t->text_embed, &t->image, &t->text, &t->loss, &t->optimizer, &t->clear};
+    prn__compiled *const programs[] = {&t->image_embed, &t->text_embed, &t->image, &t->text, &t->heads[0], &t->heads[1], &t->loss, &t->optimizer, &t->clear};
     prn_buffer *const buffers[] = {t->parameters, t->gradients, t->m, t->v, t->images[0], t->embeddings[0], t->embeddings[1], t->embedding_gradients[0],
                                    t->embedding_gradients[1], t->labels, t->row_weights, t->tile_losses, t->hyper, t->norms, t->scale_gradient,
-                                   t->table_gradient, t->images[1], t->tower_workspace, t->text_workspace, t->small_workspace};
+                                   t->table_gradient, t->images[1], t->reads[0], t->reads[1], t->read_gradients[0], t->read_gradients[1],
+                                   t->head_workspace[0], t->head_workspace[1], t->tower_workspace, t->text_workspace, t->small_workspace};
     for (size_t i = 0; i < sizeof programs / sizeof programs[0]; i++) {
         prn__compiled_fini(programs[i]);
     }
@@ -180,6 +182,16 @@ static prn_status images_fill(prn__trainer *t, const prn__batch *batch, int64_t 
                                            count * t->image_bytes, error);
 }
 
+/* What lies between body and head, from item `item` of the micro-batch on. */
+static void reads_bind(const prn__trainer *t, int side, int64_t item, prn__compiled *program)
+{
+    const int64_t width = side == 0 ? t->model->config.vision.width : t->model->config.text.width, all = t->micro * width;
+    prn__compiled_bind(program, "attended", t->reads[side], item * width);
+    prn__compiled_bind(program, "residual", t->reads[side], all + item * width);
+    prn__compiled_bind(program, "attended_gradients", t->read_gradients[side], item * width);
+    prn__compiled_bind(program, "residual_gradients", t->read_gradients[side], all + item * width);
+}
+
 prn_status prn__tower_fill(prn__trainer *t, const prn__batch *batch, int side, int64_t first, prn__compiled *tower, prn_buffer *embeddings, prn_error *error)
 {
     const int64_t count = batch->count - first < t->micro ? batch->count - first : t->micro, block = t->block[side];
@@ -194,7 +206,53 @@ prn_status prn__tower_fill(prn__trainer *t, const prn__batch *batch, int side, i
         if (side == 1) {
             prn__texts_bind(&t->texts, b, tower);
         }
+        reads_bind(t, side, b * block, tower);
         prn__compiled_keep_block(tower);
+    }
+    return status;
+}
+
+/* Readies the blocks of a head for items [first, ..), as prn__tower_fill does those of its body. */
+static void head_fill(prn__trainer *t, const prn__batch *batch, int side, int64_t first)
+{
+    const int64_t count = batch->count - first < t->micro ? batch->count - first : t->micro;
+    prn__compiled *head = &t->heads[side];
+    prn__compiled_forget_blocks(head);
+    for (int64_t b = 0; b * t->head_items < count && prn__has_head(t, side); b++) {
+        prn__block_bind(head, b, t->head_items, count);
+        prn__compiled_bind(head, "embeddings", t->embeddings[side], (first + b * t->head_items) * t->embed_dim);
+        prn__compiled_bind(head, "embedding_gradients", t->embedding_gradients[side], (first + b * t->head_items) * t->embed_dim);
+        reads_bind(t, side, b * t->head_items, head);
+        prn__compiled_keep_block(head);
+    }
+}
+
+/* Readies a training tower, all of it. */
+static prn_status training_fill(prn__trainer *t, const prn__batch *batch, int side, int64_t first, prn_error *error)
+{
+    head_fill(t, batch, side, first);
+    return prn__tower_fill(t, batch, side, first, side == 0 ? &t->image : &t->text, t->embeddings[side], error);
+}
+
+/* A segment of training towers [side, end) that are ready: bodies, then heads; backward the other way round. */
+static prn_status training_run(prn__trainer *t, int side, int end, const char *segment, prn_error *error)
+{
+    const int is_backward = strcmp(segment, "backward") == 0;
+    prn__compiled *bodies[2], *heads[2];
+    uint32_t body_count = 0, head_count = 0;
+    for (; side < end; side++) {
+        bodies[body_count++] = side == 0 ? &t->image : &t->text;
+        if (prn__has_head(t, side)) {
+            heads[head_count++] = &t->heads[side];
+        }
+    }
+    prn_status status = PRN_OK;
+    for (int turn = 0; turn < 2 && status == PRN_OK; turn++) {
+        if (turn == is_backward) {
+            status = prn__compiled_run_blocks(bodies, body_count, segment, error);
+        } else if (head_count > 0) {
+            status = prn__compiled_run_blocks(heads, head_count, segment, error);
+        }
     }
     return status;
 }
@@ -276,7 +334,7 @@ static prn_status check_stop(const prn__trainer *t, prn_error *error)
 static prn_status forward(prn__trainer *t, const prn__batch *batch, prn__compiled *loss, int64_t *tiles, prn_error *error)
 {
     const int64_t n = batch->count;
-    prn__compiled *const training[2] = {&t->image, &t->text}, *const embed[2] = {&t->image_embed, &t->text_embed};
+    prn__compiled *const embed[2] = {&t->image_embed, &t->text_embed};
     prn_status status;
 
     if (n < 2 || n > t->config.batch) {
@@ -297,11 +355,11 @@ static prn_status forward(prn__trainer *t, const prn__batch *batch, prn__compile
                 return status;
             }
         }
-        if (!t->is_split && (status = prn__tower_fill(t, batch, side, 0, training[side], t->embeddings[side], error)) != PRN_OK) {
+        if (!t->is_split && (status = training_fill(t, batch, side, 0, error)) != PRN_OK) {
             return status;
         }
     }
-    if (!t->is_split && (status = prn__compiled_run_blocks(training, 2, "forward", error)) != PRN_OK) {
+    if (!t->is_split && (status = training_run(t, 0, 2, "forward", error)) != PRN_OK) {
         return status;
     }
     status = loss_run(t, loss, n, tiles, error);
@@ -312,17 +370,16 @@ static prn_status forward(prn__trainer *t, const prn__batch *batch, prn__compile
 /* What `forward` has begun: the parameters' gradients, added to the device's, or used up at once where the towers hold them. */
 static prn_status backward(prn__trainer *t, const prn__batch *batch, prn_error *error)
 {
-    prn__compiled *const training[2] = {&t->image, &t->text};
     prn_status status = PRN_OK;
     if (!t->is_split) {
-        return prn__compiled_run_blocks(training, 2, "backward", error);
+        return training_run(t, 0, 2, "backward", error);
     }
     for (int side = 0; side < 2; side++) {
         for (int64_t first = 0; first < batch->count; first += t->micro) {
             if ((status = check_stop(t, error)) != PRN_OK ||
-                (status = prn__tower_fill(t, batch, side, first, training[side], t->embeddings[side], error)) != PRN_OK ||
-                (status = prn__compiled_run_blocks(&training[side], 1, "forward", error)) != PRN_OK ||
-                (status = prn__compiled_run_blocks(&training[side], 1, "backward", error)) != PRN_OK ||
+                (status = training_fill(t, batch, side, first, error)) != PRN_OK ||
+                (status = training_run(t, side, side + 1, "forward", error)) != PRN_OK ||
+                (status = training_run(t, side, side + 1, "backward", error)) != PRN_OK ||
                 (side == 0 && (status = images_ahead(t, batch, first, 1, error)) != PRN_OK)) {
                 return status;
             }

@@ -27,6 +27,7 @@ struct prn__trainer {
     prn__trainer_config config;
     int64_t micro, tile, tile_count; /* tile_count: of the largest batch, one direction */
     int64_t block[2];    /* items of a micro-batch that the image and the text tower take at a time; all of them, or few of a narrow tower */
+    int64_t head_items;  /* that a head takes at a time */
     int64_t image_bytes, embed_dim, flat_elements, logit_scale_offset;
     int64_t updates;
     int64_t memory_bytes;
@@ -34,6 +35,7 @@ struct prn__trainer {
 
     prn__compiled image_embed, text_embed; /* forward only; absent with one micro-batch and no teacher */
     prn__compiled image, text, loss, optimizer, clear;
+    prn__compiled heads[2]; /* of the image and the text tower, where prn__has_head: then `image` and `text` are bodies */
     prn__texts texts;
     prn_buffer *parameters, *gradients, *m, *v; /* gradients: NULL where is_held */
     prn_buffer *images[2];                             /* (micro,S,S,3); the second only where the backend copies ahead */
@@ -53,6 +55,8 @@ struct prn__trainer {
     prn_buffer *rows;                                  /* (row_count) U8: prn_row_flags of the table's rows */
     uint8_t *host_rows;                                /* (row_count): what `rows` will hold when it is written next */
     int64_t row_count;
+    prn_buffer *reads[2], *read_gradients[2];          /* images, texts: (2,micro,width), attended and residual of what a head reads; empty without */
+    prn_buffer *head_workspace[2];
     prn_buffer *tower_workspace, *text_workspace, *small_workspace;
     int64_t tower_elements, text_elements, small_elements; /* of the workspaces */
     int64_t text_rows;    /* that the text programs are planned for: as many as some block so far had, and a little more */
@@ -104,6 +108,8 @@ int prn__updates_late(const prn__trainer *trainer);
 prn_type prn__moments_type(const prn__trainer *trainer);
 /* Whether the text tower holds its gradients, but for that of the vocabulary's table. */
 int prn__table_is_apart(const prn__trainer *trainer);
+/* Whether the tower of one side is trained as body and head. */
+int prn__has_head(const prn__trainer *trainer, int side);
 /* Plans the text programs again when a block of `batch` has more rows than all before. */
 prn_status prn__text_fit(prn__trainer *trainer, const prn__batch *batch, prn_error *error);
 prn_status prn__tower_init(prn__trainer *trainer, int is_text, int training, prn__compiled *tower, prn_error *error);

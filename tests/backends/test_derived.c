@@ -531,7 +531,7 @@ static void text_tower(net *n)
     for (int i = 0; i < 2; i++) {
         x = block(n, x, offset, i, 1, 0, PRN_ACT_GELU);
     }
-    x = prn__graph_gather_rows(n->g, "ends", x, end, 0);
+    x = prn__graph_gather_rows(n->g, "ends", x, end, 0, NONE);
     const int32_t y = prn__graph_l2_normalise(n->g, "embedding", x, NONE);
     const int32_t candidates = input(n, "candidates", 2, prn__fixed(4), prn__fixed(C));
     const int32_t logits = op(n, PRN_OP_SIMILARITY, y, candidates, scale, 1, (prn_op_attrs){0}, "logits");
@@ -551,7 +551,7 @@ static void image_tower(net *n)
     for (int i = 0; i < 2; i++) {
         x = block(n, x, NONE, i, 0, PATCHES + 1, PRN_ACT_QUICK_GELU);
     }
-    x = prn__graph_gather_rows(n->g, "first", x, NONE, PATCHES + 1);
+    x = prn__graph_gather_rows(n->g, "first", x, NONE, PATCHES + 1, NONE);
     loss_at(n, prn__graph_l2_normalise(n->g, "embedding", x, NONE), 2, prn__sized(1, n->items), prn__fixed(C), -1);
 }
 
@@ -561,15 +561,15 @@ static void one_query(net *n)
     static const int32_t offsets[ITEMS + 1] = {0, 1, 3, 6}, ends[ITEMS] = {0, 2, 4};
     const int32_t offset = integers(n, "offsets", prn__fixed(MOST_ITEMS + 1), offsets, ITEMS + 1);
     const int32_t end = integers(n, "ends", prn__sized(1, n->items), ends, ITEMS);
-    const int32_t x = x_rows(n), h = prn__graph_gather_rows(n->g, "h", x, end, 0);
+    const int32_t x = x_rows(n), h = prn__graph_gather_rows(n->g, "h", x, end, 0, NONE);
     const int32_t q = prn__graph_linear(n->g, "q", h, square(n, "w"), NONE, NONE, PRN_ACT_NONE, 0);
     const int32_t kv = prn__graph_linear(n->g, "kv", x, parameter(n, "k", 2 * C, C), NONE, NONE, PRN_ACT_NONE, 0);
     const int32_t fixed_q = bound_like(n, "fixed q", PRN_REAL, OTHER, 2, prn__sized(1, n->items), prn__fixed(C));
     const int32_t fixed_kv = bound_like(n, "fixed kv", PRN_REAL, OTHER, 2, rows_of(n), prn__fixed(2 * C));
-    int32_t y = prn__graph_read_attention(n->g, "all", q, kv, offset, NONE, 2, 0, 0);
-    y = prn__graph_axpby(n->g, "and seen", 1, y, 1, prn__graph_read_attention(n->g, "seen", q, kv, offset, end, 2, 1, 0), NONE);
-    y = prn__graph_axpby(n->g, "and by q", 1, y, 1, prn__graph_read_attention(n->g, "by q", q, fixed_kv, offset, end, 2, 1, 0), NONE);
-    y = prn__graph_axpby(n->g, "and by kv", 1, y, 1, prn__graph_read_attention(n->g, "by kv", fixed_q, kv, offset, NONE, 2, 0, 0), NONE);
+    int32_t y = prn__graph_read_attention(n->g, "all", q, kv, offset, NONE, 2, 0, 0, NONE);
+    y = prn__graph_axpby(n->g, "and seen", 1, y, 1, prn__graph_read_attention(n->g, "seen", q, kv, offset, end, 2, 1, 0, NONE), NONE);
+    y = prn__graph_axpby(n->g, "and by q", 1, y, 1, prn__graph_read_attention(n->g, "by q", q, fixed_kv, offset, end, 2, 1, 0, NONE), NONE);
+    y = prn__graph_axpby(n->g, "and by kv", 1, y, 1, prn__graph_read_attention(n->g, "by kv", fixed_q, kv, offset, NONE, 2, 0, 0, NONE), NONE);
     loss_at(n, y, 2, prn__sized(1, n->items), prn__fixed(C), -1);
 }
 

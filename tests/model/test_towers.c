@@ -1,4 +1,6 @@
-/* tests/model/test_towers.c: MACs of the published configurations, and packed text against the padded form. */
+/* tests/model/test_towers.c: MACs of the published configurations; packed text against the padded form, rows that are read against all, body and head
+ * against the whole.
+ */
 #include "model/test_support.h"
 
 #include "model/compiled.h"
@@ -82,16 +84,56 @@ typedef struct outcome {
     double *embeddings, *gradients;
 } outcome;
 
+typedef enum tower_form { READ_ROWS, EVERY_ROW, BODY_AND_HEAD } tower_form;
+
+/* The head of a tower, and what lies between it and the body. */
+typedef struct head {
+    prn__compiled program;
+    prn_buffer *buffers[5]; /* attended, residual, the gradients by these, workspace */
+} head;
+
+static void head_open(head *h, const fixture *f, int is_text, prn__compiled *body)
+{
+    static const char *const names[4] = {"attended", "residual", "attended_gradients", "residual_gradients"};
+    const prn__tower_options options = {.max_items = ITEMS, .training = 1};
+    const int64_t width = is_text ? f->model->config.text.width : f->model->config.vision.width;
+    prn__graph *graph;
+    memset(h, 0, sizeof *h);
+    OK(prn__model_tower_head(f->model, is_text, &options, &graph, error));
+    OK(prn__compiled_init(&h->program, graph, &f->device.device, error));
+    for (int i = 0; i < 5; i++) {
+        const int64_t elements = i < 4 ? ITEMS * width : h->program.program->workspace_elements;
+        OK(prn__buffer_create(&f->device.device, PRN_REAL, elements, "test", &h->buffers[i], NULL, error));
+        prn__compiled_bind(&h->program, i < 4 ? names[i] : "workspace", h->buffers[i], 0);
+        if (i < 4) {
+            assert_true(prn__program_slot(body->program, names[i]) > 0);
+            prn__compiled_bind(body, names[i], h->buffers[i], 0);
+        }
+    }
+    assert_int_equal(prn__program_slot(body->program, "embeddings"), -1);
+    prn__compiled_set(&h->program, "B", ITEMS);
+}
+
+static void head_close(head *h, const fixture *f)
+{
+    prn__compiled_fini(&h->program);
+    for (int i = 0; i < 5; i++) {
+        prn__buffer_destroy(&f->device.device, h->buffers[i]);
+    }
+}
+
 /* Forward and backward of the text tower over rows given explicitly, or of the image tower (`tokens` NULL); the seed of the backward pass is
  * a fixed pattern. */
 static outcome run_tower(const fixture *f, const int32_t *tokens, const int32_t *positions, const int32_t *offsets, const int32_t *ends, int64_t rows,
-                         int every_row)
+                         tower_form form)
 {
     const prn__device *device = &f->device.device;
     const prn_backend *backend = device->backend;
     const int64_t e = f->model->config.embed_dim, flat = f->model->flat_elements;
-    const prn__tower_options options = {.max_items = ITEMS, .training = 1, .every_row = every_row};
-    prn__compiled tower = {0};
+    const prn__tower_options options = {.max_items = ITEMS, .training = 1, .every_row = form == EVERY_ROW,
+                                         .part = form == BODY_AND_HEAD ? PRN__TOWER_BODY : PRN__TOWER_WHOLE};
+    prn__compiled tower = {0}, *last = &tower; /* the program that has the embeddings */
+    head h;
     prn__graph *graph;
     enum { TOKENS, POSITIONS, OFFSETS, ENDS, INTEGERS };
     static const char *const names[INTEGERS] = {"tokens", "positions", "offsets", "ends"};
@@ -124,13 +166,23 @@ static outcome run_tower(const fixture *f, const int32_t *tokens, const int32_t 
     prn__compiled_bind(&tower, "workspace", workspace, 0);
     prn__compiled_bind(&tower, "parameters", parameters, 0);
     prn__compiled_bind(&tower, "gradients", gradients, 0);
-    prn__compiled_bind(&tower, "embeddings", embeddings, 0);
-    prn__compiled_bind(&tower, "embedding_gradients", seed, 0);
+    if (form == BODY_AND_HEAD) {
+        head_open(&h, f, tokens != NULL, &tower);
+        prn__compiled_bind(&h.program, "parameters", parameters, 0);
+        prn__compiled_bind(&h.program, "gradients", gradients, 0);
+        last = &h.program;
+    }
+    prn__compiled_bind(last, "embeddings", embeddings, 0);
+    prn__compiled_bind(last, "embedding_gradients", seed, 0);
     prn__compiled_set(&tower, "B", ITEMS);
     if (tokens != NULL) {
         prn__compiled_set(&tower, "N", rows);
     }
     OK(prn__compiled_run(&tower, "forward", error));
+    if (last != &tower) {
+        OK(prn__compiled_run(last, "forward", error));
+        OK(prn__compiled_run(last, "backward", error));
+    }
     OK(prn__compiled_run(&tower, "backward", error));
     OK(backend->buffer_read(device->instance, embeddings, 0, PRN_HOST_F64, out.embeddings, ITEMS * e, error));
     OK(backend->buffer_read(device->instance, gradients, 0, PRN_HOST_F64, out.gradients, flat, error));
@@ -144,6 +196,9 @@ static outcome run_tower(const fixture *f, const int32_t *tokens, const int32_t 
     prn__buffer_destroy(device, seed);
     prn__buffer_destroy(device, workspace);
     prn__compiled_fini(&tower);
+    if (form == BODY_AND_HEAD) {
+        head_close(&h, f);
+    }
     return out;
 }
 
@@ -165,7 +220,7 @@ static void packed_and_padded(const char *backend, double bound)
         }
     }
     offsets[ITEMS] = (int32_t)batch->token_count;
-    outcome packed = run_tower(&f, batch->tokens, positions, offsets, ends, batch->token_count, 0);
+    outcome packed = run_tower(&f, batch->tokens, positions, offsets, ends, batch->token_count, READ_ROWS);
     for (int64_t b = 0; b < ITEMS; b++) {
         const int64_t length = batch->offsets[b + 1] - batch->offsets[b];
         offsets[b] = (int32_t)(b * context);
@@ -177,7 +232,7 @@ static void packed_and_padded(const char *backend, double bound)
         }
     }
     offsets[ITEMS] = (int32_t)(ITEMS * context);
-    outcome padded = run_tower(&f, tokens, positions, offsets, ends, ITEMS * context, 0);
+    outcome padded = run_tower(&f, tokens, positions, offsets, ends, ITEMS * context, READ_ROWS);
     AT_MOST(test_relative(packed.embeddings, padded.embeddings, ITEMS * f.model->config.embed_dim), bound);
     AT_MOST(test_relative(packed.gradients, padded.gradients, f.model->flat_elements), bound);
     double norm = 0;
@@ -187,7 +242,7 @@ static void packed_and_padded(const char *backend, double bound)
     assert_true(norm > 1e-6);
     /* and the end matters: reading one row earlier gives something else */
     ends[0]--;
-    outcome moved = run_tower(&f, tokens, positions, offsets, ends, ITEMS * context, 0);
+    outcome moved = run_tower(&f, tokens, positions, offsets, ends, ITEMS * context, READ_ROWS);
     assert_true(test_relative(moved.embeddings, padded.embeddings, ITEMS * f.model->config.embed_dim) > 1e-3);
     outcome *const all[] = {&packed, &padded, &moved};
     for (int i = 0; i < 3; i++) {
@@ -199,7 +254,8 @@ static void packed_and_padded(const char *backend, double bound)
     fixture_close(&f);
 }
 
-/* The last block over the rows that are read, against all rows: same embeddings, same gradients, fewer MACs. */
+/* The last block over the rows that are read, against all rows: same embeddings, same gradients, fewer MACs. And cut in body and head: the same embeddings to
+ * the last bit. */
 static void read_and_every_row(const char *backend, double bound)
 {
     fixture f;
@@ -216,8 +272,11 @@ static void read_and_every_row(const char *backend, double bound)
     }
     for (int is_text = 0; is_text < 2; is_text++) {
         const int32_t *tokens = is_text ? batch->tokens : NULL;
-        outcome read = run_tower(&f, tokens, positions, offsets, ends, batch->token_count, 0);
-        outcome every = run_tower(&f, tokens, positions, offsets, ends, batch->token_count, 1);
+        outcome read = run_tower(&f, tokens, positions, offsets, ends, batch->token_count, READ_ROWS);
+        outcome every = run_tower(&f, tokens, positions, offsets, ends, batch->token_count, EVERY_ROW);
+        outcome cut = run_tower(&f, tokens, positions, offsets, ends, batch->token_count, BODY_AND_HEAD);
+        assert_memory_equal(cut.embeddings, read.embeddings, (size_t)(ITEMS * f.model->config.embed_dim) * sizeof(double));
+        AT_MOST(test_relative(cut.gradients, read.gradients, f.model->flat_elements), bound);
         AT_MOST(test_relative(read.embeddings, every.embeddings, ITEMS * f.model->config.embed_dim), bound);
         AT_MOST(test_relative(read.gradients, every.gradients, f.model->flat_elements), bound);
         double macs[2], norm = 0;
@@ -239,10 +298,10 @@ static void read_and_every_row(const char *backend, double bound)
             norm += read.gradients[i] * read.gradients[i];
         }
         assert_true(norm > 1e-6);
-        outcome *const both[] = {&read, &every};
-        for (int i = 0; i < 2; i++) {
-            prn__free(both[i]->embeddings);
-            prn__free(both[i]->gradients);
+        outcome *const all[] = {&read, &every, &cut};
+        for (int i = 0; i < 3; i++) {
+            prn__free(all[i]->embeddings);
+            prn__free(all[i]->gradients);
         }
     }
     prn__free(positions);
