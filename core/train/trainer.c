@@ -13,7 +13,7 @@
  * the weight 1/(2n), which is the seed of the derived backward pass; the loss itself is a dot product of rows and weights.
  * Memory of step 2 is tile * n, not n * n.
  *
- * Towers take a micro-batch in blocks (model/blocks.h), and each block's gradients are added to those of the blocks before it.
+ * How a micro-batch goes through the towers: passes.c.
  *
  * Invariants: the order of all sums is a function of (n, configuration); nothing is allocated in a step, except in the first one and when its captions are
  * longer than all before; weights and moments are either as before a step or as after it, or the trainer says that they are lost.
@@ -171,116 +171,6 @@ int64_t prn__trainer_memory_bytes(const prn__trainer *t)
 
 /* ---- a step -------------------------------------------------------------------------------------------------------------- */
 
-static prn_status images_fill(prn__trainer *t, const prn__batch *batch, int64_t first, int64_t count, prn_error *error)
-{
-    if (t->ahead.batch == batch && t->ahead.first == first && t->ahead.count == count) {
-        t->images_at = 1 - t->images_at;
-        t->ahead.batch = NULL;
-        return PRN_OK;
-    }
-    return t->device.backend->buffer_write(t->device.instance, t->images[t->images_at], 0, PRN_HOST_U8, batch->images + first * t->image_bytes,
-                                           count * t->image_bytes, error);
-}
-
-/* What lies between body and head, from item `item` of the micro-batch on. */
-static void reads_bind(const prn__trainer *t, int side, int64_t item, prn__compiled *program)
-{
-    const int64_t width = side == 0 ? t->model->config.vision.width : t->model->config.text.width, all = t->micro * width;
-    prn__compiled_bind(program, "attended", t->reads[side], item * width);
-    prn__compiled_bind(program, "residual", t->reads[side], all + item * width);
-    prn__compiled_bind(program, "attended_gradients", t->read_gradients[side], item * width);
-    prn__compiled_bind(program, "residual_gradients", t->read_gradients[side], all + item * width);
-}
-
-prn_status prn__tower_fill(prn__trainer *t, const prn__batch *batch, int side, int64_t first, prn__compiled *tower, prn_buffer *embeddings, prn_error *error)
-{
-    const int64_t count = batch->count - first < t->micro ? batch->count - first : t->micro, block = t->block[side];
-    const prn_status status = side == 0 ? images_fill(t, batch, first, count, error)
-                                        : prn__texts_fill(&t->texts, batch->tokens, batch->offsets, first, count, error);
-    prn__compiled_forget_blocks(tower);
-    for (int64_t b = 0; b * block < count && status == PRN_OK; b++) {
-        prn__block_bind(tower, b, block, count);
-        prn__compiled_bind(tower, "images", t->images[t->images_at], b * block * t->image_bytes);
-        prn__compiled_bind(tower, "embeddings", embeddings, (first + b * block) * t->embed_dim);
-        prn__compiled_bind(tower, "embedding_gradients", t->embedding_gradients[side], (first + b * block) * t->embed_dim);
-        if (side == 1) {
-            prn__texts_bind(&t->texts, b, tower);
-        }
-        reads_bind(t, side, b * block, tower);
-        prn__compiled_keep_block(tower);
-    }
-    return status;
-}
-
-/* Readies the blocks of a head for items [first, ..), as prn__tower_fill does those of its body. */
-static void head_fill(prn__trainer *t, const prn__batch *batch, int side, int64_t first)
-{
-    const int64_t count = batch->count - first < t->micro ? batch->count - first : t->micro;
-    prn__compiled *head = &t->heads[side];
-    prn__compiled_forget_blocks(head);
-    for (int64_t b = 0; b * t->head_items < count && prn__has_head(t, side); b++) {
-        prn__block_bind(head, b, t->head_items, count);
-        prn__compiled_bind(head, "embeddings", t->embeddings[side], (first + b * t->head_items) * t->embed_dim);
-        prn__compiled_bind(head, "embedding_gradients", t->embedding_gradients[side], (first + b * t->head_items) * t->embed_dim);
-        reads_bind(t, side, b * t->head_items, head);
-        prn__compiled_keep_block(head);
-    }
-}
-
-/* Readies a training tower, all of it. */
-static prn_status training_fill(prn__trainer *t, const prn__batch *batch, int side, int64_t first, prn_error *error)
-{
-    head_fill(t, batch, side, first);
-    return prn__tower_fill(t, batch, side, first, side == 0 ? &t->image : &t->text, t->embeddings[side], error);
-}
-
-/* A segment of training towers [side, end) that are ready: bodies, then heads; backward the other way round. */
-static prn_status training_run(prn__trainer *t, int side, int end, const char *segment, prn_error *error)
-{
-    const int is_backward = strcmp(segment, "backward") == 0;
-    prn__compiled *bodies[2], *heads[2];
-    uint32_t body_count = 0, head_count = 0;
-    for (; side < end; side++) {
-        bodies[body_count++] = side == 0 ? &t->image : &t->text;
-        if (prn__has_head(t, side)) {
-            heads[head_count++] = &t->heads[side];
-        }
-    }
-    prn_status status = PRN_OK;
-    for (int turn = 0; turn < 2 && status == PRN_OK; turn++) {
-        if (turn == is_backward) {
-            status = prn__compiled_run_blocks(bodies, body_count, segment, error);
-        } else if (head_count > 0) {
-            status = prn__compiled_run_blocks(heads, head_count, segment, error);
-        }
-    }
-    return status;
-}
-
-/* After the work on images [first, ..) of a batch was begun: the images that are needed next are copied beside it. */
-static prn_status images_ahead(prn__trainer *t, const prn__batch *batch, int64_t first, int is_last_pass, prn_error *error)
-{
-    const prn_backend *backend = t->device.backend;
-    int64_t at = first + t->micro;
-    if (at >= batch->count) { /* from the start: in the backward pass, or of what comes after */
-        at = 0;
-        batch = is_last_pass ? t->after : batch;
-    }
-    t->ahead.batch = NULL;
-    if (backend->buffer_write_ahead == NULL || batch == NULL || batch->count < 2 || batch->count > t->config.batch) {
-        return PRN_OK;
-    }
-    const int64_t count = batch->count - at < t->micro ? batch->count - at : t->micro;
-    const prn_status status = backend->buffer_write_ahead(t->device.instance, t->images[1 - t->images_at], 0, PRN_HOST_U8,
-                                                          batch->images + at * t->image_bytes, count * t->image_bytes, error);
-    if (status == PRN_OK) {
-        t->ahead.batch = batch;
-        t->ahead.first = at;
-        t->ahead.count = count;
-    }
-    return status;
-}
-
 /* The tiles of one direction: rows of `side` against all of the other side. */
 static prn_status loss_direction(prn__trainer *t, prn__compiled *loss, int64_t n, int side, int64_t *tiles, prn_error *error)
 {
@@ -351,20 +241,20 @@ static prn_status forward(prn__trainer *t, const prn__batch *batch, prn__compile
             if ((status = check_stop(t, error)) != PRN_OK ||
                 (status = prn__tower_fill(t, batch, side, first, embed[side], t->embeddings[side], error)) != PRN_OK ||
                 (status = prn__compiled_run_blocks(&embed[side], 1, "forward", error)) != PRN_OK ||
-                (side == 0 && (status = images_ahead(t, batch, first, 0, error)) != PRN_OK)) {
+                (side == 0 && (status = prn__images_ahead(t, batch, first, 0, error)) != PRN_OK)) {
                 return status;
             }
         }
-        if (!t->is_split && (status = training_fill(t, batch, side, 0, error)) != PRN_OK) {
+        if (!t->is_split && (status = prn__training_fill(t, batch, side, 0, error)) != PRN_OK) {
             return status;
         }
     }
-    if (!t->is_split && (status = training_run(t, 0, 2, "forward", error)) != PRN_OK) {
+    if (!t->is_split && (status = prn__training_run(t, 0, 2, "forward", error)) != PRN_OK) {
         return status;
     }
     status = loss_run(t, loss, n, tiles, error);
     /* as late as it can be said before the host waits: the device has work meanwhile */
-    return status == PRN_OK && !t->is_split ? images_ahead(t, batch, 0, 1, error) : status;
+    return status == PRN_OK && !t->is_split ? prn__images_ahead(t, batch, 0, 1, error) : status;
 }
 
 /* What `forward` has begun: the parameters' gradients, added to the device's, or used up at once where the towers hold them. */
@@ -372,15 +262,15 @@ static prn_status backward(prn__trainer *t, const prn__batch *batch, prn_error *
 {
     prn_status status = PRN_OK;
     if (!t->is_split) {
-        return training_run(t, 0, 2, "backward", error);
+        return prn__training_run(t, 0, 2, "backward", error);
     }
     for (int side = 0; side < 2; side++) {
         for (int64_t first = 0; first < batch->count; first += t->micro) {
             if ((status = check_stop(t, error)) != PRN_OK ||
-                (status = training_fill(t, batch, side, first, error)) != PRN_OK ||
-                (status = training_run(t, side, side + 1, "forward", error)) != PRN_OK ||
-                (status = training_run(t, side, side + 1, "backward", error)) != PRN_OK ||
-                (side == 0 && (status = images_ahead(t, batch, first, 1, error)) != PRN_OK)) {
+                (status = prn__training_fill(t, batch, side, first, error)) != PRN_OK ||
+                (status = prn__training_run(t, side, side + 1, "forward", error)) != PRN_OK ||
+                (status = prn__training_run(t, side, side + 1, "backward", error)) != PRN_OK ||
+                (side == 0 && (status = prn__images_ahead(t, batch, first, 1, error)) != PRN_OK)) {
                 return status;
             }
         }

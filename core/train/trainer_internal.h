@@ -125,10 +125,18 @@ void prn__rows_cleared(prn__trainer *trainer);
 /* m and v have been set: flat vectors of elements of so many bytes, NULL for zeros. */
 void prn__rows_set_moments(prn__trainer *trainer, const void *m, const void *v, size_t element_bytes);
 
-/* ---- trainer.c ---- */
+/* ---- passes.c ---- */
 /* Writes items [first, ..) of one side to the device, a micro-batch of them, and readies the blocks of `tower` for them; `embeddings`: (batch,E). */
 prn_status prn__tower_fill(prn__trainer *trainer, const prn__batch *batch, int side, int64_t first, prn__compiled *tower, prn_buffer *embeddings,
                            prn_error *error);
+/* The same for the programs that one side is trained with. */
+prn_status prn__training_fill(prn__trainer *trainer, const prn__batch *batch, int side, int64_t first, prn_error *error);
+/* Runs a segment, "forward" or "backward", of the programs of sides [side, end) that are ready: bodies, then heads; backward the other way round. */
+prn_status prn__training_run(prn__trainer *trainer, int side, int end, const char *segment, prn_error *error);
+/* After the work on images [first, ..) of a batch was begun: the images that are needed next are copied beside it. */
+prn_status prn__images_ahead(prn__trainer *trainer, const prn__batch *batch, int64_t first, int is_last_pass, prn_error *error);
+
+/* ---- trainer.c ---- */
 prn_status prn__gradients_clear(prn__trainer *trainer, prn_error *error);
 /* Adds the gradients of `loss` (one of the loss programs) on a batch; waits for the loss. */
 prn_status prn__gradients_add(prn__trainer *trainer, const prn__batch *batch, prn__compiled *loss, double *value, prn_error *error);
