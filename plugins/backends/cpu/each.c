@@ -63,16 +63,14 @@ static int by_place(const void *a, const void *b)
     return x->slot != y->slot ? (x->slot < y->slot ? -1 : 1) : x->first < y->first ? -1 : x->first > y->first;
 }
 
-/* Of all tensors outside the workspace, at the symbols' largest values. */
-static void spans_find(prn_executable *executable, const int64_t *maxima)
+/* Of all tensors outside the workspace. */
+static void spans_find(prn_executable *executable)
 {
     const prn_program *program = executable->program;
     executable->span_count = 0;
     for (uint32_t t = 0; t < program->tensor_count; t++) {
-        const prn_tensor *tensor = &program->tensors[t];
-        operand o;
-        if (tensor->slot != PRN_SLOT_WORKSPACE && operand_size(tensor, maxima, &o)) {
-            executable->spans[executable->span_count++] = (slot_span){(uint32_t)tensor->slot, t, tensor->offset, tensor->offset + o.elements};
+        if (program->tensors[t].slot != PRN_SLOT_WORKSPACE) {
+            executable->spans[executable->span_count++] = (slot_span){(uint32_t)program->tensors[t].slot, t, program->tensors[t].offset};
         }
     }
     qsort(executable->spans, executable->span_count, sizeof *executable->spans, by_place);
@@ -84,7 +82,7 @@ static prn_status alone_init(prn_backend_instance *instance, prn_executable *exe
     const prn_host *host = instance->host;
     const prn_program *program = executable->program;
     const uint32_t threads = host->thread_count(host->self);
-    void *lanes = NULL, *in_order = NULL, *weights = NULL, *weights_of = NULL, *panels = NULL, *shared = NULL, *spans = NULL, *maxima = NULL;
+    void *lanes = NULL, *in_order = NULL, *weights = NULL, *weights_of = NULL, *panels = NULL, *shared = NULL, *spans = NULL;
     if (executable->alone != NULL) {
         return PRN_OK;
     }
@@ -94,8 +92,7 @@ static prn_status alone_init(prn_backend_instance *instance, prn_executable *exe
                  reserve(host, (int64_t)program->op_count + 1, sizeof *executable->weights_of, "cpu executable", &weights_of) &&
                  reserve(host, weights_panels(instance, program), sizeof *executable->panels, "cpu executable", &panels) &&
                  reserve(host, program->slot_count, 1, "cpu executable", &shared) &&
-                 reserve(host, (int64_t)program->tensor_count + 1, sizeof *executable->spans, "cpu executable", &spans) &&
-                 reserve(host, (int64_t)program->symbol_count + 1, sizeof(int64_t), "cpu executable", &maxima);
+                 reserve(host, (int64_t)program->tensor_count + 1, sizeof *executable->spans, "cpu executable", &spans);
     executable->alone = lanes;
     executable->in_order = in_order;
     executable->weights = weights;
@@ -109,17 +106,11 @@ static prn_status alone_init(prn_backend_instance *instance, prn_executable *exe
     for (uint32_t i = 0; i < threads && enough; i++) {
         enough = lane_init(host, &executable->alone[i], i, &executable->need);
     }
-    for (uint32_t i = 0; i < program->symbol_count && enough; i++) {
-        ((int64_t *)maxima)[i] = program->symbols[i].maximum;
-    }
-    if (enough) {
-        spans_find(executable, maxima);
-    }
-    host->release(host->self, maxima);
     if (!enough) {
         alone_drop(host, executable);
         return prn_error_set(error, PRN_NO_MEMORY, "no memory to run program '%s' on %u threads side by side", program->name, threads);
     }
+    spans_find(executable);
     return PRN_OK;
 }
 
@@ -244,6 +235,12 @@ static uint32_t first_span(const prn_executable *executable, uint32_t slot)
     return i;
 }
 
+/* Of the party's first execution: elements of the slot that lie before the end of a tensor. */
+static int64_t end_of(const party *p, const slot_span *span)
+{
+    return span->first + prn_tensor_elements(&p->executable->program->tensors[span->tensor], p->binding->symbol_values);
+}
+
 /* Two programs' slots in one buffer: what one of them writes, the other may not touch. */
 static prn_status slots_apart(const party *a, uint32_t slot, const party *b, uint32_t other, prn_error *error)
 {
@@ -252,9 +249,9 @@ static prn_status slots_apart(const party *a, uint32_t slot, const party *b, uin
     uint32_t i = first_span(one, slot), k = first_span(two, other);
     while (i < one->span_count && one->spans[i].slot == slot && k < two->span_count && two->spans[k].slot == other) {
         const slot_span *s = &one->spans[i], *t = &two->spans[k];
-        if (s->end + shift <= t->first) {
+        if (end_of(a, s) + shift <= t->first) {
             i++;
-        } else if (t->end <= s->first + shift) {
+        } else if (end_of(b, t) <= s->first + shift) {
             k++;
         } else {
             return prn_error_set(error, PRN_INVALID, "programs '%s' and '%s' side by side: tensor '%s' of the one and '%s' of the other share memory",

@@ -51,10 +51,10 @@ typedef struct weights_panel {
     uint32_t op, index;
 } weights_panel;
 
-/* Elements [first, end) of a slot. */
+/* Where a tensor begins in its slot. */
 typedef struct slot_span {
     uint32_t slot, tensor;
-    int64_t first, end;
+    int64_t first;
 } slot_span;
 
 struct prn_executable {
