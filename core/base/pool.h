@@ -1,6 +1,6 @@
 /* core/base/pool.h: the thread pool that compute runs on, and small thread helpers.
  *
- * Invariants: one pool a process; the calling thread is worker 0. Tasks never block on each other.
+ * Invariants: one pool a process; the calling thread is worker 0. A task waits for none but those of lower indices.
  */
 #ifndef PRN_BASE_POOL_H
 #define PRN_BASE_POOL_H

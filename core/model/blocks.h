@@ -12,7 +12,7 @@
 
 /* Of `items` (at least 1) at most. */
 int64_t prn__block_items(const prn__model *model, const prn__device *device, int is_text, int64_t items);
-/* Items that a tower's head takes at a time, where its body takes a batch of `items` in blocks: more of them, at least two blocks. */
+/* Items that a tower's head takes at a time, where its body takes a batch of `items` in blocks: at most half of them. */
 int64_t prn__head_items(int64_t items);
 static inline int64_t prn__block_count(int64_t items, int64_t block)
 {

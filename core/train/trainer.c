@@ -220,24 +220,13 @@ static prn_status check_stop(const prn__trainer *t, prn_error *error)
                                             : PRN_OK;
 }
 
-/* Both towers forward, and the loss with the gradients by the embeddings; the loss itself is still on the device, in `tiles` parts. */
-static prn_status forward(prn__trainer *t, const prn__batch *batch, prn__compiled *loss, int64_t *tiles, prn_error *error)
+/* A batch that fits one micro-batch of a split trainer still takes turns on the one workspace, so it runs forward twice too. */
+static prn_status embed_in_turn(prn__trainer *t, const prn__batch *batch, prn_error *error)
 {
-    const int64_t n = batch->count;
     prn__compiled *const embed[2] = {&t->image_embed, &t->text_embed};
     prn_status status;
-
-    if (n < 2 || n > t->config.batch) {
-        return prn_error_set(error, PRN_INVALID, "the batch has %lld samples; this trainer takes 2 to %lld", (long long)n, (long long)t->config.batch);
-    }
-    prn__compiled_set(&t->clear, "M", n);
-    if ((status = prn__text_fit(t, batch, error)) != PRN_OK || (status = prn__rows_use(t, batch, error)) != PRN_OK ||
-        (status = prn__compiled_run(&t->clear, "embeddings", error)) != PRN_OK || (status = prn__teacher_embed(t, batch, loss, error)) != PRN_OK) {
-        return status;
-    }
-    /* A batch that fits one micro-batch of a split trainer still takes turns on the one workspace, so it runs forward twice too. */
     for (int side = 0; side < 2; side++) {
-        for (int64_t first = 0; first < n && t->is_split; first += t->micro) {
+        for (int64_t first = 0; first < batch->count; first += t->micro) {
             if ((status = check_stop(t, error)) != PRN_OK ||
                 (status = prn__tower_fill(t, batch, side, first, embed[side], t->embeddings[side], error)) != PRN_OK ||
                 (status = prn__compiled_run_blocks(&embed[side], 1, "forward", error)) != PRN_OK ||
@@ -245,11 +234,33 @@ static prn_status forward(prn__trainer *t, const prn__batch *batch, prn__compile
                 return status;
             }
         }
-        if (!t->is_split && (status = prn__training_fill(t, batch, side, 0, error)) != PRN_OK) {
-            return status;
-        }
     }
-    if (!t->is_split && (status = prn__training_run(t, 0, 2, "forward", error)) != PRN_OK) {
+    return PRN_OK;
+}
+
+/* Both towers keep what the backward pass reads. */
+static prn_status embed_whole(prn__trainer *t, const prn__batch *batch, prn_error *error)
+{
+    prn_status status = PRN_OK;
+    for (int side = 0; side < 2 && status == PRN_OK; side++) {
+        status = prn__training_fill(t, batch, side, 0, error);
+    }
+    return status == PRN_OK ? prn__training_run(t, 0, 2, "forward", error) : status;
+}
+
+/* Both towers forward, and the loss with the gradients by the embeddings; the loss itself is still on the device, in `tiles` parts. */
+static prn_status forward(prn__trainer *t, const prn__batch *batch, prn__compiled *loss, int64_t *tiles, prn_error *error)
+{
+    const int64_t n = batch->count;
+    prn_status status;
+
+    if (n < 2 || n > t->config.batch) {
+        return prn_error_set(error, PRN_INVALID, "the batch has %lld samples; this trainer takes 2 to %lld", (long long)n, (long long)t->config.batch);
+    }
+    prn__compiled_set(&t->clear, "M", n);
+    if ((status = prn__text_fit(t, batch, error)) != PRN_OK || (status = prn__rows_use(t, batch, error)) != PRN_OK ||
+        (status = prn__compiled_run(&t->clear, "embeddings", error)) != PRN_OK || (status = prn__teacher_embed(t, batch, loss, error)) != PRN_OK ||
+        (status = (t->is_split ? embed_in_turn : embed_whole)(t, batch, error)) != PRN_OK) {
         return status;
     }
     status = loss_run(t, loss, n, tiles, error);

@@ -55,7 +55,7 @@ struct prn__trainer {
     prn_buffer *rows;                                  /* (row_count) U8: prn_row_flags of the table's rows */
     uint8_t *host_rows;                                /* (row_count): what `rows` will hold when it is written next */
     int64_t row_count;
-    prn_buffer *reads[2], *read_gradients[2];          /* images, texts: (2,micro,width), attended and residual of what a head reads; empty without */
+    prn_buffer *reads[2], *read_gradients[2];          /* images, texts: (2,micro,width), attended and residual of what a head reads; NULL without */
     prn_buffer *head_workspace[2];
     prn_buffer *tower_workspace, *text_workspace, *small_workspace;
     int64_t tower_elements, text_elements, small_elements; /* of the workspaces */

@@ -8,6 +8,7 @@
 
 #include <errno.h>
 #include <math.h>
+#include <sched.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
@@ -214,6 +215,17 @@ static void loop_task(void *context, int64_t index, uint32_t worker)
     }
 }
 
+/* Runs to its end only when those below it do. */
+static void chain_task(void *context, int64_t index, uint32_t worker)
+{
+    _Atomic int64_t *done = context;
+    (void)worker;
+    while (atomic_load(done) != index) {
+        (void)sched_yield();
+    }
+    atomic_store(done, index + 1);
+}
+
 static void test_pool(void **state)
 {
     (void)state;
@@ -231,6 +243,11 @@ static void test_pool(void **state)
         }
         prn__pool_for(pool, 5000, loop_task, l);
         prn__pool_for(pool, 0, loop_task, l);
+        for (int round = 0; round < 20; round++) {
+            _Atomic int64_t done = 0;
+            prn__pool_for(pool, 50 + round, chain_task, &done);
+            assert_int_equal(done, 50 + round);
+        }
         for (int64_t i = 0; i < 5000; i++) {
             int64_t want = 1;
             for (int round = 0; round < 300; round++) {

@@ -248,7 +248,8 @@ static void test_embeddings(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_sizes), cmocka_unit_test(test_same_bytes), cmocka_unit_test(test_one_narrow), cmocka_unit_test(test_near_the_whole), cmocka_unit_test(test_embeddings),
+        cmocka_unit_test(test_sizes), cmocka_unit_test(test_same_bytes), cmocka_unit_test(test_one_narrow),
+        cmocka_unit_test(test_near_the_whole), cmocka_unit_test(test_embeddings),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }

@@ -1,4 +1,4 @@
-/* plugins/backends/cpu/attention.c: attention of all rows or of one an item, and their gradients; a task is a range of (row group, head or some heads) pairs. */
+/* plugins/backends/cpu/attention.c: attention of all rows or of one an item, and their gradients; a task is a range of (row group, head or heads) pairs. */
 #include "share.h"
 
 #include <math.h>

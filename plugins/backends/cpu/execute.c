@@ -36,7 +36,7 @@ int lane_init(const prn_host *host, lane *l, int64_t worker, const scratch_need 
     l->partials = partials;
     l->pixels = pixels;
     if (pixels != NULL) {
-        memset(pixels, 0, sizeof *l->pixels);
+        l->pixels->is_made = 0;
     }
     return enough;
 }

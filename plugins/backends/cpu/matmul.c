@@ -216,9 +216,9 @@ static product_job whole_side(const matmul *j)
                          .k = j->k};
 }
 
-int64_t matmul_panels(const prn_backend_instance *instance, const matmul *job)
+int64_t matmul_panels(const prn_backend_instance *instance, int64_t n)
 {
-    return (job->n + instance->half->panel - 1) / instance->half->panel;
+    return (n + instance->half->panel - 1) / instance->half->panel;
 }
 
 void matmul_pack(const prn_backend_instance *instance, const matmul *job, float *packed, float *scratch, int64_t index)
@@ -331,7 +331,7 @@ void matmul_run(prn_backend_instance *instance, const prn_executable *executable
         if (job->is_half && x.own && l->worker < 0) {
             pack_context pack = {instance, executable, job};
             x.packed = executable->packed;
-            lane_run(instance, l, matmul_panels(instance, job), pack_task, &pack);
+            lane_run(instance, l, matmul_panels(instance, job->n), pack_task, &pack);
         }
     }
     if (job->sums != NULL && !(job->is_half && x.own && x.products > 0)) {

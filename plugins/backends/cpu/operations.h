@@ -26,7 +26,8 @@ struct prn_backend_instance {
 
 /* What the values of a byte, 0 to 255, are of each colour: for images of one mean and standard deviation. */
 typedef struct pixel_values {
-    float mean[3], std[3]; /* std 0: not made yet */
+    int is_made;
+    float mean[3], std[3];
     float value[3][256];
     uint16_t half[3][256]; /* to bf16 */
 } pixel_values;
@@ -70,9 +71,9 @@ struct prn_executable {
     uint8_t *shared;         /* (slot_count): 1 for what all executions have at one place */
     slot_span *spans;        /* (span_count): where tensors outside the workspace lie, by slot and place */
     uint32_t span_count;
-    float *weights;          /* (weights_floats): of the segment */
+    float *weights;          /* (weights_most): of the segment */
     float **weights_of;      /* (op_count): where in `weights` an operation's are, NULL for none */
-    weights_panel *panels;   /* (weights_panels): of the segment, the first panel_count */
+    weights_panel *panels;   /* (weights_most): of the segment, the first panel_count */
     int64_t panel_count;
     void *each_members, *each_parties; /* (each_count): of executions that begin with one of this program */
     uint32_t each_count;
@@ -136,7 +137,8 @@ void matmul_run(prn_backend_instance *instance, const prn_executable *executable
 
 /* Lays panel `index` of b down in `packed`, with a thread's scratch. */
 void matmul_pack(const prn_backend_instance *instance, const matmul *job, float *packed, float *scratch, int64_t index);
-int64_t matmul_panels(const prn_backend_instance *instance, const matmul *job);
+/* Panels of n columns. */
+int64_t matmul_panels(const prn_backend_instance *instance, int64_t n);
 
 /* ---- fuse.c ---- */
 
@@ -164,8 +166,7 @@ void halves_choose(const prn_program *program, const int64_t *maxima, uint8_t *i
 /* ---- weights.c ---- */
 
 /* Most floats, and panels, that any of the program's segments needs. */
-int64_t weights_floats(const prn_backend_instance *instance, const prn_program *program);
-int64_t weights_panels(const prn_backend_instance *instance, const prn_program *program);
+void weights_most(const prn_backend_instance *instance, const prn_program *program, int64_t *floats, int64_t *panels);
 /* 1 when all weights of a segment are at one place for all executions (`shared`), and stay as they are. */
 int weights_shared(const prn_backend_instance *instance, const prn_executable *executable, uint32_t segment);
 /* Then, before executions of that segment side by side: which panels there are, and each of them laid down. */

@@ -10,8 +10,8 @@ static int has_weights(const prn_op *op)
     return op->kind == PRN_OP_LINEAR || op->kind == PRN_OP_LINEAR_GRAD_X;
 }
 
-/* Floats that one operation's weights take; 0 where they are no constant of the segment, or a symbol changes their sides. */
-static int64_t floats_of(const prn_program *program, uint32_t index)
+/* One operation's weights as the right side of its product, (k, n); 0 where they are no constant of the segment, or a symbol changes their sides. */
+static int sides_of(const prn_program *program, uint32_t index, int64_t *n, int64_t *k)
 {
     const prn_op *op = &program->ops[index];
     const prn_tensor *w = &program->tensors[op->input[1]];
@@ -19,41 +19,27 @@ static int64_t floats_of(const prn_program *program, uint32_t index)
         return 0;
     }
     /* (N, K), or (K, N) where transposed; LINEAR sums over K, its gradient over N */
-    const int64_t rows = w->dim[0].fixed, columns = w->dim[1].fixed;
-    return (op->kind == PRN_OP_LINEAR) == !op->attrs.transpose_w ? half_packed_floats(rows, columns) : half_packed_floats(columns, rows);
+    const int along_rows = (op->kind == PRN_OP_LINEAR) == !op->attrs.transpose_w;
+    *n = w->dim[!along_rows].fixed;
+    *k = w->dim[along_rows].fixed;
+    return 1;
 }
 
-int64_t weights_floats(const prn_backend_instance *instance, const prn_program *program)
+void weights_most(const prn_backend_instance *instance, const prn_program *program, int64_t *floats, int64_t *panels)
 {
-    int64_t most = 0;
+    *floats = *panels = 0;
     for (uint32_t s = 0; s < program->segment_count && instance->half != NULL; s++) {
         const uint32_t first = program->segments[s].first_op, end = first + program->segments[s].op_count;
-        int64_t all = 0;
+        int64_t all_floats = 0, all_panels = 0, n, k;
         for (uint32_t i = first; i < end; i++) {
-            all += has_weights(&program->ops[i]) ? floats_of(program, i) : 0;
-        }
-        most = all > most ? all : most;
-    }
-    return most;
-}
-
-int64_t weights_panels(const prn_backend_instance *instance, const prn_program *program)
-{
-    int64_t most = 0;
-    for (uint32_t s = 0; s < program->segment_count && instance->half != NULL; s++) {
-        const uint32_t first = program->segments[s].first_op, end = first + program->segments[s].op_count;
-        int64_t all = 0;
-        for (uint32_t i = first; i < end; i++) {
-            const prn_op *op = &program->ops[i];
-            if (has_weights(op) && floats_of(program, i) > 0) {
-                const prn_tensor *w = &program->tensors[op->input[1]];
-                const int64_t longer = w->dim[0].fixed > w->dim[1].fixed ? w->dim[0].fixed : w->dim[1].fixed;
-                all += (longer + instance->half->panel - 1) / instance->half->panel;
+            if (has_weights(&program->ops[i]) && sides_of(program, i, &n, &k)) {
+                all_floats += half_packed_floats(n, k);
+                all_panels += matmul_panels(instance, n);
             }
         }
-        most = all > most ? all : most;
+        *floats = all_floats > *floats ? all_floats : *floats;
+        *panels = all_panels > *panels ? all_panels : *panels;
     }
-    return most;
 }
 
 int weights_shared(const prn_backend_instance *instance, const prn_executable *executable, uint32_t segment)
@@ -62,7 +48,8 @@ int weights_shared(const prn_backend_instance *instance, const prn_executable *e
     const uint32_t first = program->segments[segment].first_op, end = first + program->segments[segment].op_count;
     for (uint32_t i = first; i < end && instance->half != NULL; i++) {
         const prn_op *op = &program->ops[i];
-        if (has_weights(op) && (floats_of(program, i) == 0 || !executable->shared[program->tensors[op->input[1]].slot])) {
+        int64_t n, k;
+        if (has_weights(op) && (!sides_of(program, i, &n, &k) || !executable->shared[program->tensors[op->input[1]].slot])) {
             return 0;
         }
     }
@@ -77,20 +64,17 @@ prn_status weights_find(const prn_backend_instance *instance, prn_executable *ex
     prn_status status = PRN_OK;
     executable->panel_count = 0;
     for (uint32_t i = first; i < end && status == PRN_OK; i++) {
+        int64_t n, k;
         executable->weights_of[i] = NULL;
-        if (instance->half == NULL || !has_weights(&program->ops[i])) {
+        if (instance->half == NULL || !has_weights(&program->ops[i]) || !sides_of(program, i, &n, &k)) {
             continue;
         }
         status = operation_resolve(program, i, binding, sizeof(float), &executable->views[i], error);
-        if (status == PRN_OK) {
-            const matmul job = operation_product(instance, executable, &executable->views[i]);
-            const int64_t panels = matmul_panels(instance, &job);
-            for (int64_t p = 0; p < panels; p++) {
-                executable->panels[executable->panel_count++] = (weights_panel){i, (uint32_t)p};
-            }
-            executable->weights_of[i] = next;
-            next += floats_of(program, i);
+        for (int64_t p = 0; p < matmul_panels(instance, n) && status == PRN_OK; p++) {
+            executable->panels[executable->panel_count++] = (weights_panel){i, (uint32_t)p};
         }
+        executable->weights_of[i] = next;
+        next += half_packed_floats(n, k);
     }
     return status;
 }
