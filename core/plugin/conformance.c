@@ -291,6 +291,13 @@ static void judge_output(prn__conformance_case *result, const session *s, int k,
     }
 }
 
+int prn__conformance_supports(const suite *u, trial *t)
+{
+    session s;
+    session_program(&s, u->device, t);
+    return u->device->backend->supports(u->device->instance, &s.program, 0);
+}
+
 void prn__conformance_trial(suite *u, trial *t)
 {
     prn__conformance_case result = {.op = prn__conformance_op_name(t->kind), .text = t->text, .supported = 1, .reason = ""};
@@ -318,7 +325,7 @@ void prn__conformance_trial(suite *u, trial *t)
         return;
     }
     session_program(&s, u->device, t);
-    if (!u->device->backend->supports(u->device->instance, &s.program, 0)) {
+    if (!prn__conformance_supports(u, t)) {
         result.supported = 0;
         result.reason = "not supported";
         u->summary->unsupported++;

@@ -672,12 +672,12 @@ static spec random_square(suite *u, const trial *t, const prn_dim *shape)
     return o;
 }
 
-/* Flags of the rows of a matrix (R, C). */
-static spec row_flags(suite *u, const trial *t, const prn_dim *shape)
+/* Flags of the rows of a matrix (R, C), of all kinds below `end`. */
+static spec row_flags(suite *u, const trial *t, const prn_dim *shape, uint64_t end)
 {
     spec o = shaped(u, t, GIVEN, PRN_U8, shape);
     for (int64_t i = 0; o.values != NULL && i < o.elements; i++) {
-        o.values[i] = (double)prn__rng_below(u->seed, PRN__RNG_SUBSET, 0, (uint64_t)i, 4);
+        o.values[i] = (double)prn__rng_below(u->seed, PRN__RNG_SUBSET, 0, (uint64_t)i, end);
     }
     u->seed++;
     return o;
@@ -703,7 +703,7 @@ static void flagged_cases(suite *u)
             const int is_bf16 = i >= 16;
             const prn_dim shape[] = {times(1), fixed(c), {-1, PRN_NO_SYMBOL, 0}};
             trial t = begin(u, kinds[k], m);
-            spec flags = row_flags(u, &t, SHAPE(times(1)));
+            spec flags = row_flags(u, &t, SHAPE(times(1)), PRN_ROW_LATER);
             t.attrs.alpha = kinds[k] == PRN_OP_FILL ? -0.75 : 0.9;
             t.out[0] = random_real(u, &t, shape, 0, 1);
             t.in[0] = random_real(u, &t, shape, 0, 0.1);
@@ -728,6 +728,51 @@ static void flagged_cases(suite *u)
                 t.out[1].type = t.out[2].type = is_bf16 ? PRN_BF16 : PRN_REAL;
             }
             (void)snprintf(t.text, sizeof t.text, "R=%lld C=%lld with flags of rows%s", (long long)m, (long long)c, is_bf16 ? ", moments in bf16" : "");
+            prn__conformance_trial(u, &t);
+        }
+    }
+}
+
+/* DECAY_ROWS, and what comes with it: rows that ADAMW leaves alone. */
+static void decay_cases(suite *u)
+{
+    static const int64_t columns[] = {1, 5, 16, 200}, updates[] = {0, 1, 30};
+    for (size_t i = 0; i < 24; i++) {
+        const int is_update = i >= 12;
+        const int64_t c = columns[i % 4], n = updates[i / 4 % 3], m = 61;
+        const prn_dim shape[] = {fixed(m), fixed(c), {-1, PRN_NO_SYMBOL, 0}};
+        trial t = begin(u, PRN_OP_DECAY_ROWS, n);
+        spec flags = row_flags(u, &t, SHAPE(fixed(m)), is_update ? PRN_ROW_DUE : 2 * PRN_ROW_DUE);
+        for (int64_t r = 0; flags.values != NULL && is_update && r < m; r++) {
+            flags.values[r] = flags.values[r] > PRN_ROW_LATER ? PRN_ROW_LATER : flags.values[r]; /* without gradient and moments */
+        }
+        t.attrs.decay = 0.2;
+        t.in[0] = random_real(u, &t, SHAPE(times(1)), 0, 0.01);
+        t.in[1] = flags;
+        t.out[0] = random_real(u, &t, shape, 0, 1);
+        if (is_update && (!prn__conformance_supports(u, &t) || n == 0)) {
+            continue;
+        }
+        if (is_update) {
+            t.kind = PRN_OP_ADAMW;
+            t.attrs.alpha = 0.9;
+            t.attrs.beta = 0.98;
+            t.attrs.epsilon = 1e-6;
+            t.in[0] = random_real(u, &t, shape, 0, 0.1);
+            t.in[1] = hyper_of(u, &t, 1e-3, 2, 1);
+            t.in[2] = flags;
+            t.out[1] = random_real(u, &t, shape, 0, 0.1);
+            t.out[2] = random_square(u, &t, shape);
+            keep_rows(&flags, &t.in[0], PRN_ROW_GRADIENT, 0);
+            keep_rows(&flags, &t.out[1], PRN_ROW_MOMENTS, 0);
+            keep_rows(&flags, &t.out[2], PRN_ROW_MOMENTS, 0);
+        }
+        if (is_update) {
+            (void)snprintf(t.text, sizeof t.text, "R=%lld C=%lld with rows that decay later", (long long)m, (long long)c);
+        } else {
+            (void)snprintf(t.text, sizeof t.text, "R=%lld C=%lld of %lld updates", (long long)m, (long long)c, (long long)n);
+        }
+        if (wanted_kind(u, t.kind)) {
             prn__conformance_trial(u, &t);
         }
     }
@@ -770,4 +815,5 @@ void prn__conformance_cases(suite *u)
     element_cases(u);
     adamw_cases(u);
     flagged_cases(u);
+    decay_cases(u);
 }

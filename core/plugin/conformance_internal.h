@@ -57,6 +57,9 @@ const char *prn__conformance_op_name(uint32_t kind);
 /* What the reference makes of it, in memory of the suite's arena. 0: it failed, or the suite had before. */
 int prn__conformance_reference(suite *u, trial *t, double *wanted[PRN_OP_MAX_OUTPUTS]);
 
+/* Whether the device supports the operation of a case. */
+int prn__conformance_supports(const suite *u, trial *t);
+
 /* Runs a case on both devices, judges it and reports it. */
 void prn__conformance_trial(suite *u, trial *t);
 

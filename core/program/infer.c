@@ -605,6 +605,12 @@ static prn_status adamw(question *q)
     return row_flags(q, 0);
 }
 
+static prn_status decay_rows(question *q)
+{
+    TRY(need(q, 0, PRN_REAL, 1));
+    return need(q, 1, PRN_U8, 1); /* the given output decides the rest */
+}
+
 static prn_status (*rule_of(prn_op_kind kind))(question *)
 {
     switch (kind) {
@@ -641,7 +647,8 @@ static prn_status (*rule_of(prn_op_kind kind))(question *)
     case PRN_OP_SOFT_CROSS_ENTROPY_GRAD: return soft_cross_entropy_grad;
     case PRN_OP_READ_ATTENTION_GRAD: return read_attention_grad;
     case PRN_OP_ADAMW: return adamw;
-    case PRN_OP_NONE: break;
+    case PRN_OP_DECAY_ROWS: return decay_rows;
+    case PRN_OP_NONE: case PRN_OP_END: break;
     }
     return NULL;
 }

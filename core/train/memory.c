@@ -154,7 +154,7 @@ prn_status prn__programs_init(prn__trainer *t, prn_error *error)
         return status;
     }
     take_programs(t, made);
-    if ((status = heads_init(t, error)) != PRN_OK) {
+    if ((status = heads_init(t, error)) != PRN_OK || (status = prn__rows_wait(t, error)) != PRN_OK) {
         return status;
     }
     if (t->is_split && ((status = prn__tower_init(t, 0, 0, &t->image_embed, error)) != PRN_OK ||
@@ -301,7 +301,7 @@ void prn__bind_scale_gradient(const prn__trainer *t, prn__compiled *loss)
 
 void prn__bindings_init(prn__trainer *t)
 {
-    prn__compiled *const programs[] = {&t->image, &t->text, &t->image_embed, &t->text_embed, &t->loss, &t->optimizer, &t->clear,
+    prn__compiled *const programs[] = {&t->image, &t->text, &t->image_embed, &t->text_embed, &t->loss, &t->optimizer, &t->clear, &t->late.program,
                                        &t->terms_loss, &t->memory_loss, &t->heads[0], &t->heads[1]};
     for (size_t i = 0; i < sizeof programs / sizeof programs[0]; i++) {
         prn__compiled *p = programs[i];
@@ -315,6 +315,7 @@ void prn__bindings_init(prn__trainer *t)
         prn__compiled_bind(p, "hyper", t->hyper, 0);
         prn__compiled_bind(p, "norms", t->norms, 0);
         prn__compiled_bind(p, "table_rows", t->rows, 0);
+        prn__compiled_bind(p, "rates", t->late.rates, 0);
         prn__compiled_bind(p, "table_gradient", t->table_gradient, 0);
         prn__compiled_bind(p, "images", t->images[t->images_at], 0);
         prn__bind_scale_gradient(t, p);
@@ -322,10 +323,10 @@ void prn__bindings_init(prn__trainer *t)
             prn__compiled_bind(p, "workspace", i == 1 && !t->is_split ? t->text_workspace : t->tower_workspace, 0);
         } else if (i < 4) {
             prn__compiled_bind(p, "workspace", t->teacher_workspace, 0);
-        } else if (i < 7) {
+        } else if (i < 8) {
             prn__compiled_bind(p, "workspace", t->small_workspace, 0);
-        } else if (i >= 9) {
-            prn__compiled_bind(p, "workspace", t->head_workspace[i - 9], 0);
+        } else if (i >= 10) {
+            prn__compiled_bind(p, "workspace", t->head_workspace[i - 10], 0);
         }
     }
     prn__compiled_bind(&t->clear, "image_gradients", t->embedding_gradients[0], 0);
@@ -356,7 +357,9 @@ prn_status prn__trainer_make_whole(prn__trainer *t, prn_error *error)
     prn__buffer_destroy(&t->device, t->table_gradient);
     t->memory_bytes -= 4 + (apart ? 4 * t->table->elements : 0);
     t->scale_gradient = t->table_gradient = NULL;
-    status = workspaces_fit(t, error);
+    if ((status = workspaces_fit(t, error)) == PRN_OK) {
+        status = prn__rows_wait(t, error);
+    }
     prn__bindings_init(t);
     return status;
 }

@@ -391,6 +391,29 @@ prn_status prn__clear_graph(const prn__trainer *t, prn__graph **result, prn_erro
     return PRN_OK;
 }
 
+/* What rows of the vocabulary's table lack of the decay of n updates, at these rates (rows.c). Symbol n; slots: parameters, rates (n), table_rows. */
+prn_status prn__decay_graph(const prn__trainer *t, prn__graph **result, prn_error *error)
+{
+    prn__graph *g;
+    prn_status status = prn__graph_create("late_decay", &g, error);
+    *result = NULL;
+    if (status != PRN_OK) {
+        return status;
+    }
+    const prn_dim updates = prn__sized(1, prn__graph_symbol(g, "n", PRN__LATE_UPDATES)), rows = prn__fixed(t->row_count);
+    const range table = {t->table->offset, t->table->offset + t->table->elements, 1};
+    const prn_op_attrs attrs = {.decay = t->table->offset < t->model->decay_elements ? t->config.optimizer.decay : 0};
+    int32_t inputs[PRN_OP_MAX_INPUTS], outputs[PRN_OP_MAX_OUTPUTS];
+    memcpy(inputs, NO_INPUTS, sizeof inputs);
+    memcpy(outputs, NO_INPUTS, sizeof outputs);
+    outputs[0] = range_tensor(t, g, "p", prn__graph_slot(g, "parameters", PRN_REAL), &table);
+    inputs[0] = prn__graph_bound(g, "rates", prn__graph_slot(g, "rates", PRN_REAL), 0, 1, &updates);
+    inputs[1] = prn__graph_bound(g, "table_rows", prn__graph_slot(g, "table_rows", PRN_U8), 0, 1, &rows);
+    (void)prn__graph_op(g, PRN_OP_DECAY_ROWS, inputs, outputs, 1, &attrs, "late_decay");
+    *result = g;
+    return PRN_OK;
+}
+
 /* ---- flat vectors ------------------------------------------------------------------------------------------------------------ */
 
 /* One chunk of n elements at a time. Segments: fill (y = alpha), scale (y = alpha a), axpby (y = alpha a + beta b), multiply (y = a b), dot. */

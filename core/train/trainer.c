@@ -410,8 +410,9 @@ static prn_status step_whole(prn__trainer *t, const prn__batch *batch, const prn
                              "update %lld: the loss is %g and the gradient norm %g; the weights are as before it; lower the learning rate or clip the gradient",
                              (long long)t->updates + 1, *loss, *norm);
     }
-    if ((status = hyper_write(t, learning_rate, clip_scale(t, *norm), error)) == PRN_OK) {
-        status = prn__compiled_run(&t->optimizer, "update", error);
+    if ((status = hyper_write(t, learning_rate, clip_scale(t, *norm), error)) == PRN_OK &&
+        (status = prn__compiled_run(&t->optimizer, "update", error)) == PRN_OK) {
+        prn__rows_updated(t, learning_rate);
     }
     return status;
 }
@@ -523,6 +524,9 @@ prn_status prn__trainer_get_state(prn__trainer *t, float *weights, float *m, flo
     prn_buffer *const buffers[3] = {t->parameters, t->m, t->v};
     float *const targets[3] = {weights, m, v};
     prn_status status = check_state(t, error);
+    if (status == PRN_OK && weights != NULL) {
+        status = prn__rows_settle(t, error);
+    }
     for (int i = 0; i < 3 && status == PRN_OK; i++) {
         if (targets[i] != NULL) {
             status = t->device.backend->buffer_read(t->device.instance, buffers[i], 0, PRN_HOST_F32, targets[i], t->flat_elements, error);
@@ -583,6 +587,9 @@ prn_status prn__trainer_get_wide(prn__trainer *t, double *weights, double *m, do
     prn_buffer *const buffers[3] = {t->parameters, t->m, t->v};
     double *const targets[3] = {weights, m, v};
     prn_status status = check_state(t, error);
+    if (status == PRN_OK) {
+        status = prn__rows_settle(t, error);
+    }
     for (int i = 0; i < 3 && status == PRN_OK; i++) {
         status = t->device.backend->buffer_read(t->device.instance, buffers[i], 0, PRN_HOST_F64, targets[i], t->flat_elements, error);
     }

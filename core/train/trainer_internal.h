@@ -5,7 +5,12 @@
 #include "model/texts.h"
 #include "train/trainer.h"
 
-enum { PRN__HYPER_COUNT = 8, PRN__PENALTY_VECTORS = 8, PRN__VECTOR_CHUNK = 1 << 20 };
+enum {
+    PRN__HYPER_COUNT = 8,
+    PRN__PENALTY_VECTORS = 8,
+    PRN__VECTOR_CHUNK = 1 << 20,
+    PRN__LATE_UPDATES = 256, /* whose decay rows wait for, at most: a pass over the table is then little of each */
+};
 
 struct prn_vector {
     prn_buffer *buffer;
@@ -55,6 +60,12 @@ struct prn__trainer {
     prn_buffer *rows;                                  /* (row_count) U8: prn_row_flags of the table's rows */
     uint8_t *host_rows;                                /* (row_count): what `rows` will hold when it is written next */
     int64_t row_count;
+    struct {
+        prn__compiled program;     /* without one nothing waits */
+        prn_buffer *rates;         /* (PRN__LATE_UPDATES) */
+        double host_rates[PRN__LATE_UPDATES];
+        int64_t count;
+    } late; /* learning rates of the updates that rows with PRN_ROW_LATER wait for (rows.c) */
     prn_buffer *reads[2], *read_gradients[2];          /* images, texts: (2,micro,width), attended and residual of what a head reads; NULL without */
     prn_buffer *head_workspace[2];
     prn_buffer *tower_workspace, *text_workspace, *small_workspace;
@@ -92,6 +103,7 @@ prn_status prn__loss_graph(const prn__trainer *trainer, const prn__loss_terms *t
 prn_status prn__penalty_graph(const prn__trainer *trainer, const prn__loss_terms *terms, const prn_vector **vectors, prn__graph **graph, prn_error *error);
 prn_status prn__optimizer_graph(const prn__trainer *trainer, const prn__model *model, prn__graph **graph, prn_error *error);
 prn_status prn__clear_graph(const prn__trainer *trainer, prn__graph **graph, prn_error *error);
+prn_status prn__decay_graph(const prn__trainer *trainer, prn__graph **graph, prn_error *error);
 prn_status prn__vectors_graph(prn__graph **graph, prn_error *error);
 
 /* ---- memory.c ---- */
@@ -117,12 +129,18 @@ prn_status prn__tower_init(prn__trainer *trainer, int is_text, int training, prn
 /* ---- rows.c ---- */
 prn_status prn__rows_init(prn__trainer *trainer, prn_error *error);
 void prn__rows_fini(prn__trainer *trainer);
-/* From here on the table's gradient may be other than zero: in the rows of a batch's tokens, or in all. */
+/* From here on the optimizer's program may leave the decay of some rows for later, where the device has what that takes. */
+prn_status prn__rows_wait(prn__trainer *trainer, prn_error *error);
+/* Before weights are read or written as a whole: no row waits for anything. */
+prn_status prn__rows_settle(prn__trainer *trainer, prn_error *error);
+/* After the optimizer's program. */
+void prn__rows_updated(prn__trainer *trainer, double learning_rate);
+/* From here on the table's gradient may be other than zero: in the rows of a batch's tokens, or in all; these rows wait for nothing. */
 prn_status prn__rows_use(prn__trainer *trainer, const prn__batch *batch, prn_error *error);
 prn_status prn__rows_use_all(prn__trainer *trainer, prn_error *error);
 /* It is zero again. */
 void prn__rows_cleared(prn__trainer *trainer);
-/* m and v have been set: flat vectors of elements of so many bytes, NULL for zeros. */
+/* Weights, m and v have been set: flat vectors of elements of so many bytes, NULL for zeros. */
 void prn__rows_set_moments(prn__trainer *trainer, const void *m, const void *v, size_t element_bytes);
 
 /* ---- passes.c ---- */

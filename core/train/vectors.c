@@ -42,6 +42,9 @@ static prn_status run(prn__trainer *t, const char *segment, prn_vector *y, const
     if (status == PRN_OK && y == &t->gradient_vector) {
         status = prn__rows_use_all(t, error);
     }
+    if (status == PRN_OK && (y == &t->weight_vector || a == &t->weight_vector || b == &t->weight_vector)) {
+        status = prn__rows_settle(t, error);
+    }
     if (status == PRN_OK) {
         status = t->device.backend->buffer_write(t->device.instance, t->vector_scalars, 0, PRN_HOST_F64, factors, 2, error);
     }
@@ -125,13 +128,17 @@ static prn_status vector_dot(void *self, const prn_vector *a, const prn_vector *
 static prn_status vector_read(void *self, const prn_vector *vector, float *target, prn_error *error)
 {
     prn__trainer *t = self;
-    return t->device.backend->buffer_read(t->device.instance, vector->buffer, 0, PRN_HOST_F32, target, t->flat_elements, error);
+    const prn_status status = vector == &t->weight_vector ? prn__rows_settle(t, error) : PRN_OK;
+    return status == PRN_OK ? t->device.backend->buffer_read(t->device.instance, vector->buffer, 0, PRN_HOST_F32, target, t->flat_elements, error) : status;
 }
 
 static prn_status vector_write(void *self, prn_vector *vector, const float *source, prn_error *error)
 {
     prn__trainer *t = self;
-    prn_status status = t->device.backend->buffer_write(t->device.instance, vector->buffer, 0, PRN_HOST_F32, source, t->flat_elements, error);
+    prn_status status = vector == &t->weight_vector ? prn__rows_settle(t, error) : PRN_OK; /* no decay of what was there before */
+    if (status == PRN_OK) {
+        status = t->device.backend->buffer_write(t->device.instance, vector->buffer, 0, PRN_HOST_F32, source, t->flat_elements, error);
+    }
     if (status == PRN_OK && vector == &t->gradient_vector) {
         status = prn__rows_use_all(t, error);
     }

@@ -18,7 +18,7 @@ extern "C" {
 #endif
 
 #define PRN_ABI_MAJOR 1
-#define PRN_ABI_MINOR 6
+#define PRN_ABI_MINOR 7
 #define PRN_PLUGIN_SYMBOL "perennial_plugin"
 #define PRN_PLUGIN_MAGIC 0x314e5250u /* "PRN1" */
 

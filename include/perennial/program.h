@@ -114,9 +114,14 @@ typedef struct prn_tensor {
  *  ADAMW          g (n), hyper (8), [rows u8 (R)] -> p (n), m (n), v (n)      in place; hyper = {lr, 1/(1-beta1^t), 1/(1-beta2^t), gradient scale, t,0,0,0};
  *                 attrs alpha = beta1, beta = beta2, epsilon, decay:  p *= 1 - lr*decay; m,v as Adam on g*scale; p -= lr * (m c1) / (sqrt(v c2) + eps)
  *
+ *  DECAY_ROWS     lr (n), rows u8 (R) -> p (R,C)                              in place; attr decay; since 1.7
+ *                 of rows with PRN_ROW_DUE: p *= 1 - lr[i]*decay for each i in turn; the bytes of n ADAMWs on rows whose gradient and moments are zero
+ *
  * `rows` (prn_row_flags) says of each row of a matrix (R,C) what need not be read or written, because it is known: without PRN_ROW_GRADIENT a row of g (ADAMW), of
  * a (DOT) is zero, and one of y (FILL) is alpha already; without PRN_ROW_MOMENTS rows of m and v (ADAMW) are zero. Whoever binds `rows` makes that
- * true, and results are those without it: a backend may leave `rows` alone. For a large table of which a batch names few rows.
+ * true, and results are those without it: a backend may leave these two flags alone. For a large table of which a batch names few rows.
+ * PRN_ROW_LATER (since 1.7) is an order: ADAMW leaves the row of p, of which gradient and moments are zero, as it is. Whoever gives it makes up for the decay by
+ * DECAY_ROWS, with the learning rates of the updates that were left out, before the row is read. Only backends that support DECAY_ROWS are given it.
  *
  * m and v of ADAMW may both be PRN_BF16. Their new values, which p's are computed from, are then rounded stochastically, so that what changes by less than half a
  * step is not lost: up with the chance that is the part of a step by which it lies above. To the bits of the value as an fp32, r is added, 0 <= r < 2^16, and the lower
@@ -158,19 +163,21 @@ typedef struct prn_tensor {
     X(SOFT_CROSS_ENTROPY_GRAD, 43, "soft_cross_entropy_grad", 5, 1)          \
     X(BROADCAST, 44, "broadcast", 1, 1)                                      \
     X(READ_ATTENTION_GRAD, 45, "read_attention_grad", 5, 2)                  \
-    X(ADAMW, 64, "adamw", 3, 3)
+    X(ADAMW, 64, "adamw", 3, 3)                                              \
+    X(DECAY_ROWS, 65, "decay_rows", 2, 1)
 
 typedef enum prn_op_kind {
     PRN_OP_NONE = 0,
 #define PRN_OP_ENUM(code, value, name, inputs, outputs) PRN_OP_##code = value,
     PRN_OP_LIST(PRN_OP_ENUM)
 #undef PRN_OP_ENUM
+    PRN_OP_END /* above all of them */
 } prn_op_kind;
 
 /* GELU is the exact form x Phi(x); QuickGELU is x sigmoid(1.702 x). */
 typedef enum prn_activation { PRN_ACT_NONE = 0, PRN_ACT_GELU = 1, PRN_ACT_QUICK_GELU = 2 } prn_activation;
 
-typedef enum prn_row_flags { PRN_ROW_GRADIENT = 1, PRN_ROW_MOMENTS = 2 } prn_row_flags;
+typedef enum prn_row_flags { PRN_ROW_GRADIENT = 1, PRN_ROW_MOMENTS = 2, PRN_ROW_LATER = 4, PRN_ROW_DUE = 8 } prn_row_flags;
 
 #define PRN_OP_MAX_INPUTS 5
 #define PRN_OP_MAX_OUTPUTS 3

@@ -1,5 +1,5 @@
 /* tests/backends/test_rows.c: with flags of rows, the cpu backend's clearing, sums and AdamW give the same bytes as without them, for every instruction
- * set and number of threads; and rows that are said to be zero are not even read.
+ * set and number of threads; and rows that are said to be zero are not even read. Decay that comes later has the bytes of decay that does not.
  */
 #include "backends/support.h"
 
@@ -128,6 +128,82 @@ static void untouched(void **state)
     bench_close(&b);
 }
 
+enum { UPDATES = 9 };
+
+/* p after each of UPDATES calls of ADAMW on rows of zero gradient and moments, with these flags; then after one DECAY_ROWS of as many. */
+static void decays_of(const prn__device *device, const data *d, const uint8_t *flags, int64_t columns, float *updated, float *decayed)
+{
+    static const float rates[UPDATES] = {1e-3f, 0, 0.7f, 3e-7f, 1e-2f, 0.1f, 2e-3f, 0.03f, 5e-4f};
+    prn_error error = PRN_ERROR_INIT;
+    for (int together = 0; together < 2; together++) {
+        rig r;
+        rig_init(&r, device, together ? PRN_OP_DECAY_ROWS : PRN_OP_ADAMW);
+        if (together) {
+            rig_operand(&r, 0, PRN_REAL, UPDATES, -1, -1, -1);
+            rig_operand(&r, 1, PRN_U8, ROWS, -1, -1, -1);
+        } else {
+            rig_operand(&r, 0, PRN_REAL, ROWS, columns, -1, -1);
+            rig_operand(&r, 1, PRN_REAL, 8, -1, -1, -1);
+            rig_operand(&r, 2, PRN_U8, ROWS, -1, -1, -1);
+        }
+        for (int i = 5; i < (together ? 6 : 8); i++) {
+            rig_operand(&r, i, PRN_REAL, ROWS, columns, -1, -1);
+        }
+        r.op.attrs = (prn_op_attrs){.alpha = 0.9, .beta = 0.98, .epsilon = 1e-6, .decay = 0.2};
+        assert_int_equal(rig_compile(&r, &error), PRN_OK);
+        rig_write(&r, 5, PRN_HOST_F32, d->values[5]);
+        rig_write(&r, together ? 1 : 2, PRN_HOST_U8, flags);
+        if (together) {
+            rig_write(&r, 0, PRN_HOST_F32, rates);
+        }
+        for (int u = 0; u < (together ? 1 : UPDATES); u++) {
+            const float hyper[8] = {rates[u], 1.5f, 2.5f, 1};
+            if (!together) {
+                rig_write(&r, 1, PRN_HOST_F32, hyper);
+            }
+            assert_int_equal(rig_run(&r, &error), PRN_OK);
+        }
+        rig_read(&r, 5, PRN_HOST_F32, together ? decayed : updated);
+        rig_fini(&r);
+    }
+}
+
+/* The decay of many updates at once has the bytes of as many updates; rows that wait stay as they are, and rows that are not due. */
+static void later(void **state)
+{
+    static data given;
+    static float updated[ROWS * MOST_COLUMNS], decayed[ROWS * MOST_COLUMNS];
+    static const int64_t columns[] = {1, 33, 128, 160};
+    static const uint32_t threads[] = {1, 3};
+    uint8_t due[ROWS], none[ROWS] = {0}, wait[ROWS];
+    (void)state;
+    memset(wait, PRN_ROW_LATER, sizeof wait);
+    for (int64_t r = 0; r < ROWS; r++) {
+        due[r] = r % 300 < 100 || r % 7 == 0 ? PRN_ROW_DUE | (r % 2 == 0 ? PRN_ROW_LATER : PRN_ROW_GRADIENT) : r % 2 == 0 ? PRN_ROW_LATER : PRN_ROW_MOMENTS;
+    }
+    for (int isa = 0; isa < 3; isa++) {
+        for (int t = 0; t < 2; t++) {
+            bench b;
+            const int can = bench_open(&b, threads[t], isas[isa]);
+            for (int i = 0; i < 4 && can; i++) {
+                const int64_t c = columns[i];
+                draw(&given, c, 0);
+                decays_of(&b.cpu, &given, none, c, updated, decayed);
+                assert_memory_equal(decayed, given.values[5], sizeof(float) * (size_t)(ROWS * c)); /* nothing was due */
+                static float other[ROWS * MOST_COLUMNS];
+                decays_of(&b.cpu, &given, due, c, other, decayed);
+                for (int64_t r = 0; r < ROWS; r++) {
+                    const float *want = due[r] & PRN_ROW_DUE ? updated : given.values[5];
+                    assert_memory_equal(decayed + r * c, want + r * c, sizeof(float) * (size_t)c);
+                }
+                decays_of(&b.cpu, &given, wait, c, other, decayed);
+                assert_memory_equal(other, given.values[5], sizeof(float) * (size_t)(ROWS * c));
+            }
+            bench_close(&b);
+        }
+    }
+}
+
 /* A flag for each row, no more and no less. */
 static void refused(void **state)
 {
@@ -137,9 +213,12 @@ static void refused(void **state)
     (void)state;
     assert_true(bench_open(&b, 1, NULL));
     const prn__device *const devices[] = {&b.cpu, &b.reference};
-    for (int i = 0; i < 2; i++) {
-        rig_init(&r, devices[i], PRN_OP_FILL);
-        rig_operand(&r, 0, PRN_U8, 5, -1, -1, -1);
+    for (int i = 0; i < 4; i++) {
+        rig_init(&r, devices[i % 2], i < 2 ? PRN_OP_FILL : PRN_OP_DECAY_ROWS);
+        rig_operand(&r, i / 2, PRN_U8, 5, -1, -1, -1);
+        if (i >= 2) {
+            rig_operand(&r, 0, PRN_REAL, 3, -1, -1, -1);
+        }
         rig_operand(&r, 5, PRN_REAL, 6, 16, -1, -1);
         const prn_status compiled = rig_compile(&r, &error);
         assert_true(compiled == PRN_INVALID || (compiled == PRN_OK && rig_run(&r, &error) == PRN_INVALID));
@@ -151,6 +230,6 @@ static void refused(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(same_bytes), cmocka_unit_test(untouched), cmocka_unit_test(refused)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(same_bytes), cmocka_unit_test(untouched), cmocka_unit_test(later), cmocka_unit_test(refused)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

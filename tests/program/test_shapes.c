@@ -160,6 +160,7 @@ static const call good[] = {
     {PRN_OP_ADAMW, {0}, {"r 10 10", "r 8"}, {"=r 10 10", "=r 10 10", "=r 10 10"}, 0, 0},
     {PRN_OP_ADAMW, {0}, {"r 10 4", "r 8", "u 10"}, {"=r 10 4", "=r 10 4", "=r 10 4"}, 0, 0},
     {PRN_OP_ADAMW, {0}, {"r 10 4", "r 8", "u 10"}, {"=r 10 4", "=h 10 4", "=h 10 4"}, 0, 0},
+    {PRN_OP_DECAY_ROWS, {.decay = 0.1}, {"r N", "u 10"}, {"=r 10 4"}, 0, 0},
 };
 
 static const call bad[] = {
@@ -286,6 +287,10 @@ static const call bad[] = {
     {PRN_OP_ADAMW, {0}, {"r 100", "r 8"}, {"=h 100", "=h 100", "=h 100"}, "'out0' holds bf16", "results are real"},
     {PRN_OP_ADAMW, {0}, {"r 100", "r 8"}, {"=r 100", "=h 99", "=h 100"}, "'out1' is (99)", "result is (100)"},
     {PRN_OP_ADAMW, {0}, {"h 100", "r 8"}, {"=r 100", "=r 100", "=r 100"}, "'in0' (100)", "must be real"},
+    {PRN_OP_DECAY_ROWS, {0}, {"r N 3", "u 10"}, {"=r 10 4"}, "'in0' (N, 3)", "real of rank 1"},
+    {PRN_OP_DECAY_ROWS, {0}, {"r N", "r 10"}, {"=r 10 4"}, "'in1' (10)", "u8 of rank 1"},
+    {PRN_OP_DECAY_ROWS, {0}, {"r N"}, {"=r 10 4"}, "input 1", "missing"},
+    {PRN_OP_DECAY_ROWS, {0}, {"r N", "u 10"}, {"x"}, "output 0", "give a tensor"},
     {PRN_OP_EXP, {0}, {"r 10"}, {"=h 10"}, "'out0' holds bf16", "results are real"},
     {(prn_op_kind)63, {0}, {"r"}, {"x"}, "63", "does not exist"},
     {PRN_OP_NONE, {0}, {"r"}, {"x"}, "kind 0", "does not exist"},
@@ -536,6 +541,7 @@ static void test_macs(void **state)
         {{PRN_OP_SIMILARITY_GRAD, {0}, {"r N M", "r N 6", "r M 6", "r N M"}, {"r", "r"}, 0, 0}, 2 * 5 * 3 * 6, 0},
         {{PRN_OP_SIMILARITY_GRAD, {0}, {"r N M", "r N 6", "r M 6", "r N M"}, {NULL, "r"}, 0, 0}, 5 * 3 * 6, 0},
         {{PRN_OP_ADAMW, {0}, {"r 100", "r 8"}, {"=r 100", "=r 100", "=r 100"}, 0, 0}, 0, 0},
+        {{PRN_OP_DECAY_ROWS, {0}, {"r N", "u 10"}, {"=r 10 4"}, 0, 0}, 0, 0},
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         world w;

@@ -19,7 +19,7 @@ static fixture f;
 
 static prn_backend blind;
 static const prn_backend *seeing;
-static int64_t flags_written, flags_set;
+static int64_t flags_written, flags_set, flags_later, flags_due;
 
 static prn_status write_all(prn_backend_instance *instance, prn_buffer *buffer, int64_t offset, prn_host_type type, const void *source, int64_t count,
                             prn_error *error)
@@ -38,7 +38,10 @@ static prn_status write_counted(prn_backend_instance *instance, prn_buffer *buff
     if (type == PRN_HOST_U8 && count == VOCABULARY) {
         flags_written += count;
         for (int64_t i = 0; i < count; i++) {
-            flags_set += (((const uint8_t *)source)[i] & PRN_ROW_GRADIENT) != 0;
+            const int flags = ((const uint8_t *)source)[i];
+            flags_set += (flags & PRN_ROW_GRADIENT) != 0;
+            flags_later += (flags & PRN_ROW_LATER) != 0;
+            flags_due += (flags & PRN_ROW_DUE) != 0;
         }
     }
     return seeing->buffer_write(instance, buffer, offset, type, source, count, error);
@@ -166,6 +169,127 @@ static void same_bytes(void **state)
     test_device_close(&cpu);
 }
 
+/* ---- decay that comes later ---- */
+
+static int supports_no_decay(prn_backend_instance *instance, const prn_program *program, uint32_t op)
+{
+    return program->ops[op].kind != PRN_OP_DECAY_ROWS && seeing->supports(instance, program, op);
+}
+
+static prn_status compile_no_decay(prn_backend_instance *instance, const prn_program *program, prn_executable **executable, prn_error *error)
+{
+    for (uint32_t i = 0; i < program->op_count; i++) {
+        assert_true(program->ops[i].kind != PRN_OP_DECAY_ROWS);
+    }
+    return seeing->compile(instance, program, executable, error);
+}
+
+static void some_steps(prn__trainer *t, const prn__batch *batch, int count, double rate)
+{
+    for (int i = 0; i < count; i++) {
+        OK(prn__trainer_step(t, batch, rate * (1 + i % 7), NULL, error));
+    }
+}
+
+/* Rows that are named after one update, after many, and never; a table that is read, scaled and written meanwhile. `often`: the state is asked for after each
+ * part, which makes up for everything. */
+static void long_way(const prn__device *device, int often, float *weights, double *square)
+{
+    const int64_t n = f.model->flat_elements;
+    const prn__trainer_config config = {.batch = BATCH, .keep_all = 1, .optimizer = {.beta1 = 0.9, .beta2 = 0.98, .epsilon = 1e-6, .decay = 0.2}};
+    prn__trainer *t;
+    float *other = prn__alloc_array((size_t)n, sizeof *other);
+    OK(prn__trainer_create(f.model, device, &config, &t, error));
+    OK(prn__trainer_set_state(t, f.flat, NULL, NULL, 0, error));
+    const prn_vectors *vectors = prn__trainer_vectors(t);
+    prn_vector *own = prn__trainer_weights(t);
+    const int counts[] = {1, 300, 3, 260, 2}; /* more updates than are kept */
+    for (int part = 0; part < 5; part++) {
+        some_steps(t, &f.batch[part % 3], counts[part], 1e-4);
+        if (often) {
+            OK(prn__trainer_get_state(t, weights, NULL, NULL, NULL, error));
+        }
+    }
+    OK(vectors->dot(vectors->self, own, own, square, error));
+    some_steps(t, &f.batch[0], 5, 1e-3);
+    OK(vectors->axpby(vectors->self, own, 0.5, own, 0, NULL, error));
+    some_steps(t, &f.batch[1], 5, 1e-3);
+    OK(vectors->read(vectors->self, own, other, error));
+    some_steps(t, &f.batch[1], 2, 1e-3);
+    OK(vectors->write(vectors->self, own, other, error)); /* as they were two updates ago */
+    some_steps(t, &f.batch[3], 2, 1e-3);
+    OK(prn__trainer_get_state(t, weights, NULL, NULL, NULL, error));
+    prn__trainer_destroy(t);
+    prn__free(other);
+}
+
+static void later(void **state)
+{
+    test_device cpu;
+    const size_t n = (size_t)f.model->flat_elements;
+    float *want = prn__alloc_array(n, sizeof *want), *got = prn__alloc_array(n, sizeof *got);
+    double square, other;
+    (void)state;
+    test_device_open(&cpu, "cpu", 2);
+    const prn__device all = with_write(&cpu.device, write_all);
+    long_way(&all, 0, want, &square);
+    for (int often = 0; often < 2; often++) {
+        const prn__device counted = with_write(&cpu.device, write_counted);
+        flags_later = flags_due = 0;
+        long_way(&counted, often, got, &other);
+        assert_memory_equal(got, want, n * sizeof *got);
+        assert_true(other == square);
+        assert_true(flags_later > 100 * VOCABULARY / 2 && flags_due > 0); /* hundreds of updates left much of the table alone */
+    }
+    const prn__device without = with_write(&cpu.device, write_counted);
+    blind.supports = supports_no_decay;
+    blind.compile = compile_no_decay;
+    flags_later = flags_due = 0;
+    long_way(&without, 0, got, &other);
+    assert_memory_equal(got, want, n * sizeof *got);
+    assert_true(flags_later == 0 && flags_due == 0);
+    test_device_close(&cpu);
+    prn__free(want);
+    prn__free(got);
+}
+
+/* The reference keeps more than fp32; and what an untouched row must come to is known. */
+static void later_wide(void **state)
+{
+    test_device reference;
+    const prn__trainer_config config = {.batch = BATCH, .keep_all = 1, .optimizer = {.beta1 = 0.9, .beta2 = 0.98, .epsilon = 1e-6, .decay = 0.2}};
+    const prn__parameter *table = prn__model_parameter(f.model, "token_embedding.weight");
+    const int64_t n = f.model->flat_elements, columns = table->shape[1];
+    double *weights = prn__alloc_array((size_t)n, sizeof *weights), *m = prn__alloc_array((size_t)n, sizeof *m), *v = prn__alloc_array((size_t)n, sizeof *v);
+    uint8_t is_named[VOCABULARY] = {0};
+    int64_t updates, untouched = 0;
+    prn__trainer *t;
+    (void)state;
+    test_device_open(&reference, "reference", 1);
+    OK(prn__trainer_create(f.model, &reference.device, &config, &t, error));
+    OK(prn__trainer_set_state(t, f.flat, NULL, NULL, 0, error));
+    some_steps(t, &f.batch[0], 3, 1e-3);
+    OK(prn__trainer_get_wide(t, weights, m, v, &updates, error));
+    for (int64_t i = 0; i < f.batch[0].offsets[BATCH]; i++) {
+        is_named[f.batch[0].tokens[i]] = 1;
+    }
+    for (int64_t r = 0; r < VOCABULARY; r++) {
+        for (int64_t c = 0; c < columns && !is_named[r]; c++, untouched++) {
+            double value = (double)f.flat[table->offset + r * columns + c];
+            for (int i = 0; i < 3; i++) {
+                value *= 1 - 1e-3 * (1 + i) * 0.2;
+            }
+            assert_true(fabs(weights[table->offset + r * columns + c] - value) <= 1e-15 * fabs(value));
+        }
+    }
+    assert_true(untouched > 0);
+    prn__trainer_destroy(t);
+    test_device_close(&reference);
+    prn__free(weights);
+    prn__free(m);
+    prn__free(v);
+}
+
 static int setup(void **state)
 {
     prn__model_config config;
@@ -201,6 +325,6 @@ static int teardown(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(same_bytes)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(same_bytes), cmocka_unit_test(later), cmocka_unit_test(later_wide)};
     return cmocka_run_group_tests(tests, setup, teardown);
 }

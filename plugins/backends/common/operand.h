@@ -100,6 +100,7 @@ static inline int operation_rule_of(uint32_t kind, operation_rule *rule)
         {PRN_OP_BROADCAST, {0x01, 0x1, 0, 0}},
         {PRN_OP_READ_ATTENTION_GRAD, {0x07, 0, 0x18, 0}},
         {PRN_OP_ADAMW, {0x03, 0x7, 0, 0x04}},
+        {PRN_OP_DECAY_ROWS, {0x03, 0x1, 0, 0x02}},
     };
     for (size_t i = 0; i < sizeof rules / sizeof rules[0]; i++) {
         if (rules[i].kind == kind) {
@@ -553,6 +554,10 @@ static inline prn_status operation_shape(const prn_program *program, uint32_t in
         v->m = in[0].elements;
         ok = in[1].elements >= (out[1].type == PRN_BF16 ? 5 : 4) && operand_has(&out[0], v->m) && operand_has(&out[1], v->m) && operand_has(&out[2], v->m) &&
              row_flags_fit(&in[2], &in[0]);
+        break;
+    case PRN_OP_DECAY_ROWS:
+        v->m = out[0].elements;
+        ok = row_flags_fit(&in[1], &out[0]);
         break;
     default:
         ok = 0;

@@ -162,7 +162,7 @@ static prn_status op_times(prn_backend_instance *instance, prn_op_time *times, u
 {
     (void)error;
     *count = 0;
-    for (uint32_t kind = 0; kind <= PRN_OP_ADAMW; kind++) {
+    for (uint32_t kind = 0; kind < PRN_OP_END; kind++) {
         if (instance->times[kind].calls > 0) {
             if (*count < capacity) {
                 times[*count] = (prn_op_time){kind, 0, instance->times[kind].calls, instance->times[kind].seconds};

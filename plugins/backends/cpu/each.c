@@ -379,7 +379,7 @@ static void times_collect(const side_by_side *x)
     const uint32_t all = x->instance->host->thread_count(x->instance->host->self), threads = all < x->count ? all : x->count;
     for (uint32_t p = 0; p < x->party_count; p++) {
         for (uint32_t i = 0; i < all; i++) {
-            for (uint32_t kind = 0; kind <= PRN_OP_ADAMW; kind++) {
+            for (uint32_t kind = 0; kind < PRN_OP_END; kind++) {
                 op_clock *clock = &x->parties[p].executable->alone[i].times[kind];
                 x->instance->times[kind].calls += clock->calls;
                 x->instance->times[kind].seconds += clock->seconds / threads;

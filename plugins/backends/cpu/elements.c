@@ -130,35 +130,54 @@ static void half_activation_task(void *context, int64_t index, uint32_t worker)
     s->instance->half->activation(element_at(out(v, 0), i, y_is_half), y_is_half, element_at(in(v, 0), i, x_is_half), x_is_half, n, op->attrs.activation);
 }
 
-/* Elements [i, end) of a matrix: how many of them lie in rows with the flags of the first one's. */
-static int64_t run_of(const uint8_t *rows, int64_t columns, int64_t i, int64_t end)
+/* How many of `count` flags are as the first one. */
+static int64_t run_of(const uint8_t *flags, int64_t count)
 {
-    const uint8_t *flags = rows + i / columns;
-    const int64_t first = *flags;
-    int64_t stop = (i / columns + 1) * columns;
-    while (stop < end && *++flags == first) {
-        stop += columns;
+    uint64_t same, eight;
+    int64_t n = 1;
+    for (memset(&same, *flags, sizeof same); n + 8 <= count; n += 8) { /* mostly there are long runs */
+        memcpy(&eight, flags + n, sizeof eight);
+        if (eight != same) {
+            break;
+        }
     }
-    return least(stop, end) - i;
+    while (n < count && flags[n] == *flags) {
+        n++;
+    }
+    return n;
 }
 
-/* FILL and ADAMW of a matrix whose rows have flags: what is known to be zero is not touched. */
+/* Elements [i, i + n) of a matrix, whose rows all have these flags: what is known to be zero is not touched. */
+static void flagged(const share *s, int flags, int64_t i, int64_t n)
+{
+    const operation *v = s->v;
+    const int has_gradient = flags & PRN_ROW_GRADIENT, has_moments = has_gradient || flags & PRN_ROW_MOMENTS;
+    if (v->op->kind == PRN_OP_FILL && has_gradient) {
+        s->k->fill(out(v, 0) + i, (float)v->op->attrs.alpha, n, 0);
+    } else if (v->op->kind == PRN_OP_ADAMW && !(flags & PRN_ROW_LATER)) {
+        update(s, i, n, has_moments, has_gradient);
+    } else if (v->op->kind == PRN_OP_DECAY_ROWS && flags & PRN_ROW_DUE) {
+        s->k->decay(out(v, 0) + i, n, in(v, 0), v->in[0].elements, v->op->attrs.decay);
+    }
+}
+
+/* The input with a flag for each row of the matrix that is written; -1: that operation has none. */
+static int flags_input(uint32_t kind)
+{
+    return kind == PRN_OP_FILL ? 0 : kind == PRN_OP_DECAY_ROWS ? 1 : kind == PRN_OP_ADAMW ? 2 : -1;
+}
+
 static void flagged_task(void *context, int64_t index, uint32_t worker)
 {
     const share *s = context;
     const operation *v = s->v;
-    const int is_update = v->op->kind == PRN_OP_ADAMW;
-    const uint8_t *rows = v->in[is_update ? 2 : 0].data;
-    const int64_t columns = v->out[0].columns, end = first_of(s, index) + count_of(s, index);
+    const uint8_t *rows = v->in[flags_input(v->op->kind)].data;
+    const int64_t columns = v->out[0].columns, end = first_of(s, index) + count_of(s, index), last = (end - 1) / columns;
     (void)worker;
     for (int64_t i = first_of(s, index), n; i < end; i += n) {
-        const int flags = rows[i / columns], has_gradient = flags & PRN_ROW_GRADIENT, has_moments = has_gradient || flags & PRN_ROW_MOMENTS;
-        n = run_of(rows, columns, i, end);
-        if (is_update) {
-            update(s, i, n, has_moments, has_gradient);
-        } else if (has_gradient) {
-            s->k->fill(out(v, 0) + i, (float)v->op->attrs.alpha, n, 0);
-        }
+        const int64_t row = i / columns;
+        n = least((row + run_of(rows + row, last - row + 1)) * columns, end) - i;
+        flagged(s, rows[row], i, n);
     }
 }
 
@@ -178,7 +197,7 @@ static void element_wise(share *s)
                            .shrink = (float)((double)hyper[0] * at->decay), .key = v->out[1].type == PRN_BF16 ? bf16_mix((uint32_t)hyper[4]) : 0};
         s->more = &adam;
     }
-    const int is_flagged = (v->op->kind == PRN_OP_ADAMW && v->in[2].data != NULL) || (v->op->kind == PRN_OP_FILL && v->in[0].data != NULL);
+    const int at_flags = flags_input(v->op->kind), is_flagged = at_flags >= 0 && v->in[at_flags].data != NULL;
     const int is_near = s->instance->half != NULL && (v->op->kind == PRN_OP_ACTIVATION || v->op->kind == PRN_OP_ACTIVATION_GRAD);
     spread_elements(s, v->m, is_flagged ? flagged_task : is_near ? half_activation_task : element_task);
 }

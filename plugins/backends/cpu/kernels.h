@@ -141,6 +141,8 @@ typedef struct kernels {
     void (*adamw)(float *p, float *m, float *v, const float *g, int64_t n, const adamw_job *job);
     /* The same with moments in bf16; `first`: the number, in its buffer, of the first of these elements of m. */
     void (*adamw_bf16)(float *p, uint16_t *m, uint16_t *v, const float *g, int64_t n, uint32_t first, const adamw_job *job);
+    /* What `updates` calls of adamw with no gradient and no moments do to p, one after the other. */
+    void (*decay)(float *p, int64_t n, const float *lr, int64_t updates, double decay);
     /* out[c] (+)= sum over rows of x[r*ld + c] */
     void (*column_sums)(float *out, const float *x, int64_t rows, int64_t columns, int64_t ld, int accumulate);
     void (*product)(const product_job *job);

@@ -21,7 +21,7 @@ struct prn_backend_instance {
     const prn_host *host; /* first: common/buffers.h */
     const kernels *k;
     const half_kernels *half; /* operands of the towers' products, and of attention's, are rounded to bf16; NULL: all is fp32 */
-    op_clock times[PRN_OP_ADAMW + 1];
+    op_clock times[PRN_OP_END];
 };
 
 /* What the values of a byte, 0 to 255, are of each colour: for images of one mean and standard deviation. */
@@ -38,7 +38,7 @@ typedef struct lane {
     float *sums;      /* pieces of column sums, and of long matrix sums */
     double *partials; /* pieces of whole sums */
     pixel_values *pixels;
-    op_clock times[PRN_OP_ADAMW + 1]; /* of one thread alone */
+    op_clock times[PRN_OP_END]; /* of one thread alone */
 } lane;
 
 /* Largest scratch that operation `v`, at its largest, needs; members are raised, never lowered. [any] */

@@ -208,7 +208,7 @@ static prn_status op_times(prn_backend_instance *d, prn_op_time *times, uint32_t
 {
     (void)error;
     *count = 0;
-    for (uint32_t kind = 0; kind <= PRN_OP_ADAMW; kind++) {
+    for (uint32_t kind = 0; kind < PRN_OP_END; kind++) {
         if (d->times[kind].calls > 0) {
             if (*count < capacity) {
                 times[*count] = (prn_op_time){kind, 0, d->times[kind].calls, d->times[kind].seconds};

@@ -79,7 +79,7 @@ struct prn_backend_instance {
     struct {
         uint64_t calls;
         double seconds;
-    } times[PRN_OP_ADAMW + 1];
+    } times[PRN_OP_END];
 };
 
 typedef struct graph_key {

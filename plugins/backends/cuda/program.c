@@ -93,6 +93,9 @@ int program_supports(prn_backend_instance *d, const prn_program *program, uint32
         return 0;
     }
     const prn_op *o = &program->ops[op];
+    if (o->kind == PRN_OP_DECAY_ROWS) { /* passing over a whole table at every update costs microseconds here */
+        return 0;
+    }
     if (offsets_input(o->kind) >= 0) {
         const prn_tensor *rows = &program->tensors[o->input[grouped_input(o->kind)]]; /* queries, keys and values; without the queries, keys and values */
         const int parts = o->kind == PRN_OP_ATTENTION || o->kind == PRN_OP_ATTENTION_GRAD ? 3 : 2;

@@ -602,7 +602,11 @@ static void adamw(const operation *v)
     const int is_bf16 = v->out[1].type == PRN_BF16;
     double *p = real(&v->out[0]), *real1 = real(&v->out[1]), *real2 = real(&v->out[2]);
     uint16_t *half1 = v->out[1].data, *half2 = v->out[2].data;
+    const uint8_t *rows = v->in[2].data;
     for (int64_t i = 0; i < v->m; i++) {
+        if (rows != NULL && (rows[i / v->out[0].columns] & PRN_ROW_LATER) != 0) {
+            continue;
+        }
         const double gradient = g[i] * hyper[3];
         const double m1 = a->alpha * (is_bf16 ? bf16_value(half1[i]) : real1[i]) + (1 - a->alpha) * gradient;
         const double m2 = a->beta * (is_bf16 ? bf16_value(half2[i]) : real2[i]) + (1 - a->beta) * gradient * gradient;
@@ -615,6 +619,18 @@ static void adamw(const operation *v)
         } else {
             real1[i] = m1;
             real2[i] = m2;
+        }
+    }
+}
+
+static void decay_rows(const operation *v)
+{
+    const double *lr = real(&v->in[0]);
+    const uint8_t *rows = v->in[1].data;
+    double *p = real(&v->out[0]);
+    for (int64_t i = 0; i < v->m; i++) {
+        for (int64_t k = 0; k < v->in[0].elements && (rows[i / v->out[0].columns] & PRN_ROW_DUE) != 0; k++) {
+            p[i] *= 1 - lr[k] * v->op->attrs.decay;
         }
     }
 }
@@ -699,6 +715,7 @@ prn_status reference_run(const operation *given, prn_error *error)
     case PRN_OP_SOFT_CROSS_ENTROPY_GRAD: soft_cross_entropy_grad(v); break;
     case PRN_OP_READ_ATTENTION_GRAD: read_attention_grad(v); break;
     case PRN_OP_ADAMW: adamw(v); break;
+    case PRN_OP_DECAY_ROWS: decay_rows(v); break;
     default: element_wise(v); break;
     }
     return PRN_OK;
