@@ -28,13 +28,42 @@ static float *made(uint64_t which, int64_t n)
     return values;
 }
 
+/* The same twice side by side: of one left and one right side (weights, which are laid down once for both), each with an output of its own, into `got`. */
+static void run_beside(rig *r, const float *before, int64_t elements, float *const got[2])
+{
+    const prn_backend *b = r->device->backend;
+    prn_backend_instance *instance = r->device->instance;
+    prn_error error = PRN_ERROR_INIT;
+    prn_buffer *outputs[2] = {r->buffers[6], NULL}, *buffers[2][9];
+    prn_binding bindings[2];
+    prn_execution executions[2];
+    assert_int_equal(b->buffer_create(instance, PRN_REAL, elements, "test", &outputs[1], &error), PRN_OK);
+    for (int i = 0; i < 2; i++) {
+        memcpy(buffers[i], r->buffers, sizeof buffers[i]);
+        buffers[i][6] = outputs[i];
+        bindings[i] = (prn_binding){.struct_size = (uint32_t)sizeof bindings[i], .slot_count = 9, .buffers = buffers[i]};
+        executions[i] = (prn_execution){.executable = r->executable, .binding = &bindings[i]};
+        assert_int_equal(b->buffer_write(instance, outputs[i], 0, PRN_HOST_F32, before, elements, &error), PRN_OK);
+    }
+    if (b->execute_each(instance, executions, 2, &error) != PRN_OK) {
+        fail_msg("%s", error.message);
+    }
+    for (int i = 0; i < 2; i++) {
+        assert_int_equal(b->buffer_read(instance, outputs[i], 0, PRN_HOST_F32, got[i], elements, &error), PRN_OK);
+    }
+    b->buffer_destroy(instance, outputs[1]);
+}
+
 /* One operation of three: y (d0, d1) = or += what `want` says; a, b its inputs, with their shapes. */
 static void same(const prn__device *device, const struct form *form, const shape *s, uint32_t kind, const prn_op_attrs *attrs, const float *a, int64_t a0,
                  int64_t a1, const float *b, int64_t b0, int64_t b1, const float *before, const float *want, int64_t y0, int64_t y1)
 {
     rig r;
     prn_error error = PRN_ERROR_INIT;
-    float *got = prn__alloc_array((size_t)(y0 * y1), sizeof *got);
+    float *got[3]; /* of one execution alone, and of two */
+    for (int i = 0; i < 3; i++) {
+        got[i] = prn__alloc_array((size_t)(y0 * y1), sizeof *got[i]);
+    }
     rig_init(&r, device, kind);
     rig_operand(&r, 0, PRN_REAL, a0, a1, -1, -1);
     rig_operand(&r, 1, PRN_REAL, b0, b1, -1, -1);
@@ -45,15 +74,21 @@ static void same(const prn__device *device, const struct form *form, const shape
     rig_write(&r, 1, PRN_HOST_F32, b);
     rig_write(&r, 5, PRN_HOST_F32, before);
     assert_int_equal(rig_run(&r, &error), PRN_OK);
-    rig_read(&r, 5, PRN_HOST_F32, got);
-    for (int64_t i = 0; i < y0 * y1; i++) {
-        if (!(got[i] == want[i] || (isnan(got[i]) && isnan(want[i])))) {
-            fail_msg("%s, %s, operation %u, m %lld, n %lld, k %lld, transposed %d, accumulating %d: element %lld is %g, not %g", form->isa,
-                     form->precision, kind, (long long)s->m, (long long)s->n, (long long)s->k, attrs->transpose_w, attrs->accumulate, (long long)i, (double)got[i], (double)want[i]);
+    rig_read(&r, 5, PRN_HOST_F32, got[0]);
+    run_beside(&r, before, y0 * y1, got + 1);
+    for (int64_t i = 0; i < 3 * y0 * y1; i++) {
+        const int64_t e = i / 3;
+        const float value = got[i % 3][e];
+        if (!(value == want[e] || (isnan(value) && isnan(want[e])))) {
+            fail_msg("%s, %s, operation %u, m %lld, n %lld, k %lld, transposed %d, accumulating %d, execution %d: element %lld is %g, not %g", form->isa,
+                     form->precision, kind, (long long)s->m, (long long)s->n, (long long)s->k, attrs->transpose_w, attrs->accumulate, (int)(i % 3), (long long)e,
+                     (double)value, (double)want[e]);
         }
     }
     rig_fini(&r);
-    prn__free(got);
+    for (int i = 0; i < 3; i++) {
+        prn__free(got[i]);
+    }
 }
 
 /* sum over j < depth of a[j * a_step] b[j * b_step] */

@@ -90,7 +90,7 @@ static prn_status alone_init(prn_backend_instance *instance, prn_executable *exe
     weights_most(instance, program, &floats, &panel_count);
     int enough = reserve(host, threads, sizeof *executable->alone, "cpu executable", &lanes) &&
                  reserve(host, (int64_t)program->op_count + 1, 1, "cpu executable", &in_order) &&
-                 reserve(host, floats, sizeof(float), "weights in bf16", &weights) &&
+                 reserve(host, floats, sizeof(float), "weights in panels", &weights) &&
                  reserve(host, (int64_t)program->op_count + 1, sizeof *executable->weights_of, "cpu executable", &weights_of) &&
                  reserve(host, panel_count, sizeof *executable->panels, "cpu executable", &panels) &&
                  reserve(host, program->slot_count, 1, "cpu executable", &shared) &&

@@ -52,7 +52,7 @@ typedef struct product_job {
     const void *a, *b;
     float *c;        /* NULL, for `half.product` with `packed`: what follows gets a block that is complete, and nobody else needs. k <= HALF_SPAN */
     float *scratch;  /* PRODUCT_SCRATCH */
-    const void *packed; /* b, from its first column on, as `half.pack` leaves it: `b` is not read; or NULL */
+    const void *packed; /* b, from its first column on, as `pack` of the same kernels leaves it: `b` is not read; or NULL. Of `product`, with a_inner 1 */
     int64_t m, n, k; /* k > 0 */
     int64_t a_row, a_inner, b_inner, b_column, ldc;
     int a_is_half, b_is_half;
@@ -146,13 +146,20 @@ typedef struct kernels {
     /* out[c] (+)= sum over rows of x[r*ld + c] */
     void (*column_sums)(float *out, const float *x, int64_t rows, int64_t columns, int64_t ld, int accumulate);
     void (*product)(const product_job *job);
+    int panel; /* as half_kernels.panel and pack, in packed_floats */
+    void (*pack)(void *packed, float *scratch, const product_job *job, int64_t first, int64_t count);
     half_kernels half;
 } kernels;
 
-/* For whatever width of panels. */
+/* Of b (k, n) in panels, for whatever width of them. */
+static inline int64_t packed_floats(int64_t n, int64_t k)
+{
+    return (n + 63) / 64 * 64 * k;
+}
+
 static inline int64_t half_packed_floats(int64_t n, int64_t k)
 {
-    return (n + 63) / 64 * 64 * ((k + 1) / 2);
+    return packed_floats(n, (k + 1) / 2);
 }
 
 /* Floats of scratch that one attention job needs, for rows up to `rows` long. */

@@ -56,6 +56,12 @@ static double imbalance(int64_t pieces)
     return sum;
 }
 
+int matmul_packs(const prn_backend_instance *instance, int64_t n, int64_t k)
+{
+    const int width = instance->k->width;
+    return instance->half != NULL || width >= 16 || (width >= 8 && n * k <= OWN_MOST);
+}
+
 static int is_own(const matmul *j, const kernels *k)
 {
     const int64_t most = j->m > j->n ? (j->m > j->k ? j->m : j->k) : (j->n > j->k ? j->n : j->k);
@@ -186,7 +192,7 @@ static void task(void *context, int64_t index, uint32_t worker)
         job.add = j->beta != 0;
         job.finish = j->has_epilogue ? finish : NULL;
         job.context = &here;
-        job.packed = x->packed != NULL ? x->packed + here.n0 * ((j->k + 1) / 2) : NULL;
+        job.packed = x->packed != NULL ? x->packed + here.n0 * (j->is_half ? (j->k + 1) / 2 : j->k) : NULL;
         if (j->sums != NULL && j->is_half) { /* those of the first pieces */
             job.a_sums = !j->sums_b && here.n0 == 0 ? j->sums + here.m0 : NULL;
             job.b_sums = j->sums_b && here.m0 == 0 ? j->sums + here.n0 : NULL;
@@ -208,7 +214,7 @@ static void task(void *context, int64_t index, uint32_t worker)
     }
 }
 
-/* ---- right sides in bf16, packed once ---- */
+/* ---- right sides packed once ---- */
 
 static product_job whole_side(const matmul *j)
 {
@@ -218,13 +224,14 @@ static product_job whole_side(const matmul *j)
 
 int64_t matmul_panels(const prn_backend_instance *instance, int64_t n)
 {
-    return (n + instance->half->panel - 1) / instance->half->panel;
+    const int panel = instance->half != NULL ? instance->half->panel : instance->k->panel;
+    return (n + panel - 1) / panel;
 }
 
 void matmul_pack(const prn_backend_instance *instance, const matmul *job, float *packed, float *scratch, int64_t index)
 {
     const product_job side = whole_side(job);
-    instance->half->pack(packed, scratch, &side, index, 1);
+    (instance->half != NULL ? instance->half->pack : instance->k->pack)(packed, scratch, &side, index, 1);
 }
 
 typedef struct pack_context {

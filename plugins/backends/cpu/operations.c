@@ -4,7 +4,7 @@
 #include <limits.h>
 
 /* Of the right side of a product in bf16. */
-static int64_t packed_floats(const operation *v)
+static int64_t right_floats(const operation *v)
 {
     const int transposed = v->op->attrs.transpose_w;
     switch (v->op->kind) {
@@ -18,7 +18,7 @@ static int64_t packed_floats(const operation *v)
 void operation_scratch(const prn_backend_instance *instance, const operation *v, scratch_need *need)
 {
     if (instance->half != NULL) {
-        need->packed = most(need->packed, packed_floats(v));
+        need->packed = most(need->packed, right_floats(v));
     }
     switch (v->op->kind) {
     case PRN_OP_ATTENTION:

@@ -121,7 +121,7 @@ typedef struct matmul {
     int rounds; /* the epilogue is half_epilogue's */
     int is_half; /* a and b are rounded to bf16 */
     int a_is_half, b_is_half, y_is_half, pre_is_half, slope_is_half; /* kept in bf16: halves.c */
-    const float *packed; /* b as half_kernels.pack leaves it, when it has been there before; or NULL */
+    const float *packed; /* b as `pack` of the kernels leaves it, when it has been there before; or NULL */
     void *y, *pre; /* `c` is `pre` when given, else y, unless that is bf16 */
     const float *bias, *residual;
     const void *slope_of; /* instead of these: y = c act'(slope_of), where c is y or lies nowhere */
@@ -135,6 +135,8 @@ int64_t matmul_sums_floats(int64_t m, int64_t n, int64_t k);
 
 void matmul_run(prn_backend_instance *instance, const prn_executable *executable, const lane *l, const matmul *job);
 
+/* Whether a product of ours may find its right side (k, n) laid down: of one that is not transposed on the left, and not scaled. */
+int matmul_packs(const prn_backend_instance *instance, int64_t n, int64_t k);
 /* Lays panel `index` of b down in `packed`, with a thread's scratch. */
 void matmul_pack(const prn_backend_instance *instance, const matmul *job, float *packed, float *scratch, int64_t index);
 /* Panels of n columns. */
@@ -167,7 +169,7 @@ void halves_choose(const prn_program *program, const int64_t *maxima, uint8_t *i
 
 /* Most floats, and panels, that any of the program's segments needs. */
 void weights_most(const prn_backend_instance *instance, const prn_program *program, int64_t *floats, int64_t *panels);
-/* 1 when all weights of a segment are at one place for all executions (`shared`), and stay as they are. */
+/* With bf16: 1 when all weights of a segment are at one place for all executions (`shared`), and stay as they are. In fp32 they need not. */
 int weights_shared(const prn_backend_instance *instance, const prn_executable *executable, uint32_t segment);
 /* Then, before executions of that segment side by side: which panels there are, and each of them laid down. */
 prn_status weights_find(const prn_backend_instance *instance, prn_executable *executable, uint32_t segment, const prn_binding *binding, prn_error *error);

@@ -1,4 +1,4 @@
-/* plugins/backends/cpu/weights.c: weights that executions side by side multiply by, rounded to bf16 and laid out once for all of them.
+/* plugins/backends/cpu/weights.c: weights that executions side by side multiply by, laid out once for all of them, and rounded where products are of bf16.
  *
  * Each execution has few rows, so that laying down the weights again for every one would take as long as a good part of its products. They are laid
  * down when a segment begins, which reads them and does not change them.
@@ -10,8 +10,9 @@ static int has_weights(const prn_op *op)
     return op->kind == PRN_OP_LINEAR || op->kind == PRN_OP_LINEAR_GRAD_X;
 }
 
-/* One operation's weights as the right side of its product, (k, n); 0 where they are no constant of the segment, or a symbol changes their sides. */
-static int sides_of(const prn_program *program, uint32_t index, int64_t *n, int64_t *k)
+/* One operation's weights as the right side of its product, (k, n); 0 where they are no constant of the segment, a symbol changes their sides, or the matrix
+ * library multiplies by them. */
+static int sides_of(const prn_backend_instance *instance, const prn_program *program, uint32_t index, int64_t *n, int64_t *k)
 {
     const prn_op *op = &program->ops[index];
     const prn_tensor *w = &program->tensors[op->input[1]];
@@ -22,18 +23,23 @@ static int sides_of(const prn_program *program, uint32_t index, int64_t *n, int6
     const int along_rows = (op->kind == PRN_OP_LINEAR) == !op->attrs.transpose_w;
     *n = w->dim[!along_rows].fixed;
     *k = w->dim[along_rows].fixed;
-    return 1;
+    return matmul_packs(instance, *n, *k);
+}
+
+static int64_t floats_of(const prn_backend_instance *instance, int64_t n, int64_t k)
+{
+    return instance->half != NULL ? half_packed_floats(n, k) : packed_floats(n, k);
 }
 
 void weights_most(const prn_backend_instance *instance, const prn_program *program, int64_t *floats, int64_t *panels)
 {
     *floats = *panels = 0;
-    for (uint32_t s = 0; s < program->segment_count && instance->half != NULL; s++) {
+    for (uint32_t s = 0; s < program->segment_count; s++) {
         const uint32_t first = program->segments[s].first_op, end = first + program->segments[s].op_count;
         int64_t all_floats = 0, all_panels = 0, n, k;
         for (uint32_t i = first; i < end; i++) {
-            if (has_weights(&program->ops[i]) && sides_of(program, i, &n, &k)) {
-                all_floats += half_packed_floats(n, k);
+            if (has_weights(&program->ops[i]) && sides_of(instance, program, i, &n, &k)) {
+                all_floats += floats_of(instance, n, k);
                 all_panels += matmul_panels(instance, n);
             }
         }
@@ -49,7 +55,7 @@ int weights_shared(const prn_backend_instance *instance, const prn_executable *e
     for (uint32_t i = first; i < end && instance->half != NULL; i++) {
         const prn_op *op = &program->ops[i];
         int64_t n, k;
-        if (has_weights(op) && (!sides_of(program, i, &n, &k) || !executable->shared[program->tensors[op->input[1]].slot])) {
+        if (has_weights(op) && (!sides_of(instance, program, i, &n, &k) || !executable->shared[program->tensors[op->input[1]].slot])) {
             return 0;
         }
     }
@@ -66,7 +72,8 @@ prn_status weights_find(const prn_backend_instance *instance, prn_executable *ex
     for (uint32_t i = first; i < end && status == PRN_OK; i++) {
         int64_t n, k;
         executable->weights_of[i] = NULL;
-        if (instance->half == NULL || !has_weights(&program->ops[i]) || !sides_of(program, i, &n, &k)) {
+        const prn_op *op = &program->ops[i];
+        if (!has_weights(op) || !sides_of(instance, program, i, &n, &k) || !executable->shared[program->tensors[op->input[1]].slot]) {
             continue;
         }
         status = operation_resolve(program, i, binding, sizeof(float), &executable->views[i], error);
@@ -74,7 +81,7 @@ prn_status weights_find(const prn_backend_instance *instance, prn_executable *ex
             executable->panels[executable->panel_count++] = (weights_panel){i, (uint32_t)p};
         }
         executable->weights_of[i] = next;
-        next += half_packed_floats(n, k);
+        next += floats_of(instance, n, k);
     }
     return status;
 }
