@@ -146,9 +146,14 @@ prn_status prn__rows_use(prn__trainer *t, const prn__batch *batch, prn_error *er
 
 prn_status prn__rows_use_all(prn__trainer *t, prn_error *error)
 {
-    int are_due = 0;
+    uint8_t any = 0;
     for (int64_t r = 0; r < t->row_count; r++) {
-        are_due |= name_row(t, r);
+        any |= t->host_rows[r];
+    }
+    const int are_due = t->late.count > 0 && any & PRN_ROW_LATER;
+    for (int64_t r = 0; r < t->row_count; r++) { /* as name_row does it */
+        const uint8_t flags = t->host_rows[r], due = are_due && flags & PRN_ROW_LATER ? PRN_ROW_DUE : 0;
+        t->host_rows[r] = (uint8_t)((flags & ~PRN_ROW_LATER) | PRN_ROW_GRADIENT | due);
     }
     return tell(t, are_due, error);
 }

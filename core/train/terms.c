@@ -222,7 +222,10 @@ prn_status prn__trainer_batch_gradient(prn__trainer *t, const prn__batch *batch,
         status = prn__gradients_add(t, batch, &t->loss, loss, error);
     }
     if (status == PRN_OK && target != &t->gradient_vector) {
-        status = backend->buffer_copy(t->device.instance, target->buffer, 0, t->gradients, 0, n, error);
+        status = target == &t->weight_vector ? prn__rows_settle(t, error) : PRN_OK;
+        if (status == PRN_OK) {
+            status = backend->buffer_copy(t->device.instance, target->buffer, 0, t->gradients, 0, n, error);
+        }
         if (status == PRN_OK) {
             status = backend->buffer_copy(t->device.instance, t->gradients, 0, t->kept_gradients, 0, n, error);
         }
