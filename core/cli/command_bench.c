@@ -27,6 +27,7 @@ static prn__bench_options options_of(prn__cli *cli, const prn__arguments *a)
         .steps = prn__arguments_integer(a, "steps", 0),
         .repeats = (int)prn__arguments_integer(a, "repeats", 5),
         .checkpointing = prn__arguments_has(a, "checkpointing") ? PRN__CHECKPOINT_BLOCKS
+                         : prn__arguments_has(a, "towers")      ? PRN__CHECKPOINT_TOWERS
                          : prn__arguments_has(a, "selective")   ? PRN__CHECKPOINT_SELECTIVE
                                                                 : PRN__CHECKPOINT_NONE,
         .bf16_moments = prn__arguments_has(a, "bf16-moments"),
@@ -228,6 +229,7 @@ static int run_ops(prn__cli *cli, const prn__arguments *arguments)
 static const prn__argument train_options[] = {
     ARGUMENT_MODEL, ARGUMENT_BATCH, ARGUMENT_MICRO, ARGUMENT_TOKENS, ARGUMENT_STEPS, ARGUMENT_REPEATS,
     {"checkpointing", NULL, "compute the activations of each block again in the backward pass", 0, 0, 0},
+    {"towers", NULL, "the same, and of the whole text tower", 0, 0, 0},
     {"selective", NULL, "compute attention and its projections again in the backward pass", 0, 0, 0},
     {"bf16-moments", NULL, "keep AdamW's moments in bf16", 0, 0, 0},
     PRN__ARGUMENT_BACKEND, ARGUMENT_SET, PRN__ARGUMENT_THREADS, PRN__ARGUMENT_PLUGINS, PRN__ARGUMENT_JSON,

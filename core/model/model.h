@@ -86,9 +86,15 @@ typedef struct prn__tower_update {
 typedef enum prn__checkpointing {
     PRN__CHECKPOINT_NONE = 0,
     PRN__CHECKPOINT_BLOCKS = 1,   /* each block from what goes into it */
-    PRN__CHECKPOINT_SELECTIVE = 2 /* attention and its projections: Korthikanti et al. 2022, "Reducing Activation Recomputation in Large Transformer
-                                   * Models", section 5, which keeps the projections */
+    PRN__CHECKPOINT_SELECTIVE = 2, /* attention and its projections: Korthikanti et al. 2022, "Reducing Activation Recomputation in Large Transformer
+                                    * Models", section 5, which keeps the projections */
+    PRN__CHECKPOINT_TOWERS = 3     /* each block, and of the text tower all: a trainer's towers then take turns on one memory. For a program, as BLOCKS */
 } prn__checkpointing;
+
+static inline int prn__checkpoints_blocks(prn__checkpointing how)
+{
+    return how == PRN__CHECKPOINT_BLOCKS || how == PRN__CHECKPOINT_TOWERS;
+}
 
 /* Of a training tower without `every_row` or `update`: the body is all up to what the rows that are read attend to, in its last block; the head is what
  * comes then, of these rows alone. */

@@ -257,7 +257,7 @@ static prn_status backward(const tower *t, const prn__tower_options *options, co
 {
     prn__graph *graph = t->graph;
     updating u = {.model = t->model, .update = options->update, .table = PRN_NO_TENSOR, .rows = PRN_NO_TENSOR};
-    prn__derive_options derive = {.checkpoint = options->checkpoint == PRN__CHECKPOINT_BLOCKS, .recompute = recompute_of(t, options)};
+    prn__derive_options derive = {.checkpoint = prn__checkpoints_blocks(options->checkpoint), .recompute = recompute_of(t, options)};
     int32_t gradients = PRN_SLOT_WORKSPACE;
     prn__gradient apart;
     prn_status status;

@@ -24,7 +24,7 @@ static const prn_option recipe_fields[] = {
     TEXT("init", "", "a model folder whose weights take the place of random ones"),
     COUNT("batch", "samples", "256", 2, 1 << 24, "samples in one optimizer step"),
     ENTRY(PRN_OPTION_INTEGER, "micro_batch", "samples", "0", "auto", 0, 1 << 24, "samples computed at a time; 0: the whole batch; \"auto\": what fits; the result is that of the whole batch"),
-    ENTRY(PRN_OPTION_BOOL, "checkpointing", "", "false", "selective", 0, 1, "compute activations again in the backward pass, to save memory: of whole blocks, or \"selective\": attention and its projections"),
+    ENTRY(PRN_OPTION_BOOL, "checkpointing", "", "false", "selective|towers", 0, 1, "compute activations again in the backward pass, to save memory: of whole blocks; \"selective\": attention and its projections; \"towers\": of blocks and the whole text tower"),
     TABLE("budget", NULL, "what one time step may cost: p.samples(n), p.steps(n), p.epochs(x) or p.macs(x)"),
     TABLE("optimizer", "", "p.adamw { ... }"),
     TABLE("schedule", NULL, "p.cosine { ... }, another named schedule, or function(step, total, time_step)"),

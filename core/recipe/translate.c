@@ -734,6 +734,8 @@ static void read_plain(const prn__view *view)
     const char *checkpointing = prn__view_text(view, "checkpointing");
     if (checkpointing != NULL && strcmp(checkpointing, "selective") == 0) {
         recipe->checkpointing = PRN__CHECKPOINT_SELECTIVE;
+    } else if (checkpointing != NULL && strcmp(checkpointing, "towers") == 0) {
+        recipe->checkpointing = PRN__CHECKPOINT_TOWERS;
     } else {
         (void)prn__view_read(view, "checkpointing", &value);
         recipe->checkpointing = value.integer != 0 ? PRN__CHECKPOINT_BLOCKS : PRN__CHECKPOINT_NONE;

@@ -164,7 +164,8 @@ char *prn__record_recipe(const prn__recipe *r)
     (void)json_object_set_new(object, "batch", json_integer(r->batch));
     (void)json_object_set_new(object, "micro_batch", r->micro_batch == PRN__MICRO_BATCH_AUTO ? json_string("auto") : json_integer(r->micro_batch));
     (void)json_object_set_new(object, "checkpointing", r->checkpointing == PRN__CHECKPOINT_SELECTIVE ? json_string("selective")
-                                                                                    : json_boolean(r->checkpointing != PRN__CHECKPOINT_NONE));
+                                                       : r->checkpointing == PRN__CHECKPOINT_TOWERS  ? json_string("towers")
+                                                                                                     : json_boolean(r->checkpointing != PRN__CHECKPOINT_NONE));
     (void)json_object_set_new(object, "budget", budget_of(r));
     (void)json_object_set_new(object, "optimizer", json_pack("{s:f, s:f, s:f, s:f, s:f, s:s, s:s}", "beta1", r->optimizer.beta1, "beta2", r->optimizer.beta2,
                                                              "epsilon", r->optimizer.epsilon, "decay", r->optimizer.decay, "clip_norm",

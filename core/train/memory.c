@@ -47,7 +47,14 @@ prn_type prn__moments_type(const prn__trainer *t)
 /* With checkpointing, a table of a whole vocabulary would be most of the text tower's workspace. */
 int prn__table_is_apart(const prn__trainer *t)
 {
-    return t->is_held && t->config.checkpoint == PRN__CHECKPOINT_BLOCKS;
+    return t->is_held && prn__checkpoints_blocks(t->config.checkpoint);
+}
+
+/* Gradients that are held until both towers have theirs leave no memory to share. */
+int prn__takes_turns(const prn__trainer *t)
+{
+    return t->config.checkpoint == PRN__CHECKPOINT_TOWERS && !t->is_split && t->block[0] == t->micro && t->block[1] == t->micro &&
+           !(t->is_held && prn__updates_late(t));
 }
 
 int prn__has_head(const prn__trainer *t, int side)
@@ -207,10 +214,11 @@ typedef struct workspace_sizes {
 
 static workspace_sizes sizes_of(const prn__trainer *t)
 {
-    /* One micro-batch keeps both towers' activations until the loss is known; several take turns on one workspace. */
+    /* One micro-batch keeps both towers' activations until the loss is known, or the image tower's; several take turns on one workspace. */
+    const int is_one = t->is_split || prn__takes_turns(t);
     const int64_t image = larger(prn__tower_elements(t, 0, &t->image), t->is_split ? prn__tower_elements(t, 0, &t->image_embed) : 0);
     const int64_t text = larger(prn__tower_elements(t, 1, &t->text), t->is_split ? prn__tower_elements(t, 1, &t->text_embed) : 0);
-    return (workspace_sizes){.tower = t->is_split ? larger(image, text) : image, .text = t->is_split ? 0 : text,
+    return (workspace_sizes){.tower = is_one ? larger(image, text) : image, .text = is_one ? 0 : text,
                              .small = larger(workspace_of(&t->loss), larger(workspace_of(&t->optimizer), workspace_of(&t->clear)))};
 }
 
@@ -320,7 +328,7 @@ void prn__bindings_init(prn__trainer *t)
         prn__compiled_bind(p, "images", t->images[t->images_at], 0);
         prn__bind_scale_gradient(t, p);
         if (i < 2 || (i < 4 && t->is_split)) {
-            prn__compiled_bind(p, "workspace", i == 1 && !t->is_split ? t->text_workspace : t->tower_workspace, 0);
+            prn__compiled_bind(p, "workspace", i == 1 && !t->is_split && !prn__takes_turns(t) ? t->text_workspace : t->tower_workspace, 0);
         } else if (i < 4) {
             prn__compiled_bind(p, "workspace", t->teacher_workspace, 0);
         } else if (i < 8) {

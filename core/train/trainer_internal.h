@@ -120,6 +120,8 @@ int prn__updates_late(const prn__trainer *trainer);
 prn_type prn__moments_type(const prn__trainer *trainer);
 /* Whether the text tower holds its gradients, but for that of the vocabulary's table. */
 int prn__table_is_apart(const prn__trainer *trainer);
+/* Whether the one micro-batch's text tower is run forward twice, so that it and the image tower have one workspace. */
+int prn__takes_turns(const prn__trainer *trainer);
 /* Whether the tower of one side is trained as body and head. */
 int prn__has_head(const prn__trainer *trainer, int side);
 /* Plans the text programs again when a block of `batch` has more rows than all before. */

@@ -205,7 +205,10 @@ static void test_wrong_values_are_refused_at_their_line(void **state)
     refused(b, MINIMAL "  window = 1 << 40 }", 7, "window");
     refused(b, MINIMAL "  micro_batch = -4 }", 7, "micro_batch", "-4");
     refused(b, MINIMAL "  micro_batch = 'automatic' }", 7, "micro_batch", "a number, or \"auto\"");
-    refused(b, MINIMAL "  checkpointing = 'yes' }", 7, "checkpointing", "true, false, or \"selective\"");
+    refused(b, MINIMAL "  checkpointing = 'yes' }", 7, "checkpointing", "true, false, or \"selective\" or \"towers\"");
+    refused(b, MINIMAL "  checkpointing = 'select' }", 7, "checkpointing", "true, false, or \"selective\"");
+    refused(b, MINIMAL "  checkpointing = 'selective|towers' }", 7, "checkpointing", "true, false, or \"selective\"");
+    refused(b, MINIMAL "  checkpointing = '' }", 7, "checkpointing", "true, false, or \"selective\"");
     refused(b, MINIMAL "  checkpointing = 1 }", 7, "checkpointing", "true, false, or \"selective\"");
     refused(b, MINIMAL "  model = p.model { vision = { width = 3 } } }", 7, "model");
     refused(b, MINIMAL "  model = p.model { base = 'micro', vision = { width = 100 } } }", 7, "model");
@@ -381,6 +384,9 @@ static void test_named_schedules(void **state)
     prn__recipe_destroy(r);
     r = load(b, MINIMAL "  checkpointing = 'selective' }");
     assert_int_equal(r->checkpointing, PRN__CHECKPOINT_SELECTIVE);
+    prn__recipe_destroy(r);
+    r = load(b, MINIMAL "  checkpointing = 'towers' }");
+    assert_int_equal(r->checkpointing, PRN__CHECKPOINT_TOWERS);
     prn__recipe_destroy(r);
     r = load(b, MINIMAL "  schedule = p.autoregressive_cosine { peak = 3e-4, final = 3e-5 } }");
     assert_int_equal(r->schedule.kind, PRN__SCHEDULE_AUTOREGRESSIVE_COSINE);

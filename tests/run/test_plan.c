@@ -249,6 +249,7 @@ static void test_what_a_key_depends_on(void **state)
     SAME(r.recall_k_count = 1);
     SAME(r.checkpointing = PRN__CHECKPOINT_BLOCKS);
     SAME(r.checkpointing = PRN__CHECKPOINT_SELECTIVE);
+    SAME(r.checkpointing = PRN__CHECKPOINT_TOWERS);
     SAME(r.micro_batch = r.batch);
     SAME(r.micro_batch = 100);
     SAME(strcpy(r.model.name, "named-otherwise"));
@@ -366,15 +367,15 @@ static void test_costs_by_hand(void **state)
     assert_true(plan->lines[0].forward_macs == 3 * plan->stages[0].forward_macs);
     double total = plan->stages[0].total_macs;
     prn__plan_destroy(plan);
-    double again[2]; /* the forward count is C, whatever is computed twice */
-    for (int i = 0; i < 2; i++) {
-        r.checkpointing = i == 0 ? PRN__CHECKPOINT_SELECTIVE : PRN__CHECKPOINT_BLOCKS;
+    double again[3]; /* the forward count is C, whatever is computed twice */
+    for (int i = 0; i < 3; i++) {
+        r.checkpointing = i == 0 ? PRN__CHECKPOINT_SELECTIVE : i == 1 ? PRN__CHECKPOINT_BLOCKS : PRN__CHECKPOINT_TOWERS;
         plan = make(g, &r);
         assert_true(plan->stages[0].forward_macs == 48 * (plan->image_macs + plan->text_macs));
         again[i] = plan->stages[0].total_macs;
         prn__plan_destroy(plan);
     }
-    assert_true(again[0] > total && again[1] > again[0]);
+    assert_true(again[0] > total && again[1] > again[0] && again[2] > again[1]);
     r.checkpointing = PRN__CHECKPOINT_NONE;
     r.micro_batch = 4;
     plan = make(g, &r);
