@@ -291,11 +291,16 @@ static void judge_output(prn__conformance_case *result, const session *s, int k,
     }
 }
 
+static int is_supported(const session *s)
+{
+    return s->device->backend->supports(s->device->instance, &s->program, 0);
+}
+
 int prn__conformance_supports(const suite *u, trial *t)
 {
     session s;
     session_program(&s, u->device, t);
-    return u->device->backend->supports(u->device->instance, &s.program, 0);
+    return is_supported(&s);
 }
 
 void prn__conformance_trial(suite *u, trial *t)
@@ -325,7 +330,7 @@ void prn__conformance_trial(suite *u, trial *t)
         return;
     }
     session_program(&s, u->device, t);
-    if (!prn__conformance_supports(u, t)) {
+    if (!is_supported(&s)) {
         result.supported = 0;
         result.reason = "not supported";
         u->summary->unsupported++;

@@ -45,18 +45,31 @@ static prn_status parse_number(const char *component, const prn_option *option, 
     return PRN_OK;
 }
 
+int prn__option_has_choice(const prn_option *option, const char *text)
+{
+    const size_t length = strlen(text);
+    for (const char *item = option->choices; item != NULL;) {
+        const char *end = strchr(item, '|');
+        if ((end != NULL ? (size_t)(end - item) : strlen(item)) == length && memcmp(item, text, length) == 0) {
+            return 1;
+        }
+        item = end != NULL ? end + 1 : NULL;
+    }
+    return 0;
+}
+
 static prn_status parse_choice(const char *component, const prn_option *option, const char *text, prn_error *error)
 {
     enum { NAME_LIMIT = 32, NAME_BYTES = 64 }; /* of those that may be suggested; any number may be chosen from */
     char names[NAME_LIMIT][NAME_BYTES], hint[160], what[400];
     const char *candidates[NAME_LIMIT];
-    size_t length = strlen(text), count = 0;
+    size_t count = 0;
+    if (prn__option_has_choice(option, text)) {
+        return PRN_OK;
+    }
     for (const char *item = option->choices; item != NULL;) {
         const char *end = strchr(item, '|');
         size_t size = end != NULL ? (size_t)(end - item) : strlen(item);
-        if (size == length && memcmp(item, text, length) == 0) {
-            return PRN_OK;
-        }
         if (size < NAME_BYTES && count < NAME_LIMIT) {
             (void)snprintf(names[count], NAME_BYTES, "%.*s", (int)size, item);
             candidates[count] = names[count];

@@ -48,6 +48,8 @@ typedef struct prn__option_pair {
 typedef struct prn__options prn__options; /* owns values */
 prn_status prn__options_parse(const char *component, const prn_option *table, uint32_t count, const prn__option_pair *given,
                               size_t given_count, prn__options **options, prn_error *error);
+/* 1 when `text` is one of the option's choices. */
+int prn__option_has_choice(const prn_option *option, const char *text);
 void prn__options_destroy(prn__options *options);
 const prn_option_value *prn__options_values(const prn__options *options);
 

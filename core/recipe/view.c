@@ -238,28 +238,6 @@ static const char *list_text(const prn__view *view, const prn_option *field)
     return text;
 }
 
-/* Of the words that may stand for a number or a switch, separated by '|': whether `text` is one. */
-static int is_word(const char *words, const char *text)
-{
-    const size_t n = strlen(text);
-    for (const char *at = words; at != NULL; at = strchr(at, '|'), at += at != NULL) {
-        if (strncmp(at, text, n) == 0 && (at[n] == '|' || at[n] == '\0')) {
-            return n > 0 && strchr(text, '|') == NULL;
-        }
-    }
-    return 0;
-}
-
-/* What such a field may hold, as a message says it. */
-static void put_words(const prn_option *field, char *target, size_t bytes)
-{
-    size_t used = (size_t)snprintf(target, bytes, "%s, or \"", field->type == PRN_OPTION_BOOL ? "true, false" : "a number");
-    for (const char *c = field->choices; *c != '\0' && used + 8 < bytes; c++) {
-        used += (size_t)snprintf(target + used, bytes - used, *c == '|' ? "\" or \"" : "%c", *c);
-    }
-    (void)snprintf(target + used, bytes - used, "\"");
-}
-
 /* The value on top of the stack as text. */
 static const char *value_text(const prn__view *view, const prn_option *field)
 {
@@ -268,10 +246,11 @@ static const char *value_text(const prn__view *view, const prn_option *field)
     const int is_plain = field->type == PRN_OPTION_BOOL || field->type == PRN_OPTION_INTEGER || field->type == PRN_OPTION_REAL;
     char word[96] = "";
     if (is_plain && field->choices != NULL) {
-        if (type == LUA_TSTRING && is_word(field->choices, lua_tostring(L, -1))) {
-            return prn__view_copy(view, lua_tostring(L, -1));
+        if (type == LUA_TSTRING && prn__option_has_choice(field, lua_tostring(L, -1))) {
+            return prn__view_copy(view, lua_tostring(L, -1)); /* a word that may stand for a number or a switch */
         }
-        put_words(field, word, sizeof word);
+        (void)snprintf(word, sizeof word, strchr(field->choices, '|') != NULL ? "%s, or one of %.40s" : "%s, or \"%.40s\"",
+                       field->type == PRN_OPTION_BOOL ? "true, false" : "a number", field->choices);
     }
     switch (field->type) {
     case PRN_OPTION_BOOL:

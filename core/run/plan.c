@@ -653,8 +653,8 @@ static prn_status count_macs(planner *p, prn_error *error)
     }
     if (r->micro_batch > 0 && r->micro_batch < r->batch) {
         p->sample_total_macs += p->sample_forward_macs; /* embeddings of the whole batch come first */
-    } else if (r->checkpointing == PRN__CHECKPOINT_TOWERS) {
-        p->sample_total_macs += plan->text_macs;
+    } else if (r->checkpointing == PRN__CHECKPOINT_TOWERS && r->optimizer.clip_norm == 0) {
+        p->sample_total_macs += plan->text_macs; /* the text tower is run forward twice */
     }
     return status;
 }

@@ -8,6 +8,7 @@
  *     strategies that see the gradient, and blocks of a narrow tower, need the vector of all gradients: that trainer is "whole".
  *   - What costs little is computed again in the backward pass (prn__derive_options).
  *   - The text programs are planned for as many rows as batches have, not for captions of full length.
+ * Where the towers take turns, they are not alive together (passes.c).
  *
  * Invariants: which of these holds changes no result, not by a bit; a failure leaves a trainer that can be destroyed, and whose steps fail.
  */
@@ -50,11 +51,10 @@ int prn__table_is_apart(const prn__trainer *t)
     return t->is_held && prn__checkpoints_blocks(t->config.checkpoint);
 }
 
-/* Gradients that are held until both towers have theirs leave no memory to share. */
+/* Gradients that are held until both towers have theirs leave no memory to share. Not asked is whether they are held: the plan must know the cost. */
 int prn__takes_turns(const prn__trainer *t)
 {
-    return t->config.checkpoint == PRN__CHECKPOINT_TOWERS && !t->is_split && t->block[0] == t->micro && t->block[1] == t->micro &&
-           !(t->is_held && prn__updates_late(t));
+    return t->config.checkpoint == PRN__CHECKPOINT_TOWERS && !t->is_split && !prn__updates_late(t);
 }
 
 int prn__has_head(const prn__trainer *t, int side)

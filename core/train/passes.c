@@ -2,6 +2,7 @@
  *
  * A narrow tower takes it in blocks (model/blocks.h), and is trained as two programs (model/model.h): the body, in blocks of few items, and the head, in
  * blocks of more. Each block's gradients are added to those of the blocks before it. Both towers' blocks run side by side where the backend does that.
+ * Towers that take turns have one workspace: the text tower's activations are gone when its embeddings are there, and are made again for its backward pass.
  */
 #include "train/trainer_internal.h"
 
@@ -69,7 +70,7 @@ prn_status prn__training_fill(prn__trainer *t, const prn__batch *batch, int side
     return prn__tower_fill(t, batch, side, first, side == 0 ? &t->image : &t->text, t->embeddings[side], error);
 }
 
-prn_status prn__training_run(prn__trainer *t, int side, int end, const char *segment, prn_error *error)
+static prn_status run_sides(prn__trainer *t, int side, int end, const char *segment, prn_error *error)
 {
     const int is_backward = strcmp(segment, "backward") == 0;
     prn__compiled *bodies[2], *heads[2];
@@ -87,6 +88,22 @@ prn_status prn__training_run(prn__trainer *t, int side, int end, const char *seg
         } else if (head_count > 0) {
             status = prn__compiled_run_blocks(heads, head_count, segment, error);
         }
+    }
+    return status;
+}
+
+prn_status prn__training_run(prn__trainer *t, int side, int end, const char *segment, prn_error *error)
+{
+    prn_status status;
+    if (!prn__takes_turns(t)) {
+        return run_sides(t, side, end, segment, error);
+    }
+    if (strcmp(segment, "forward") == 0) {
+        status = run_sides(t, 1, 2, "forward", error);
+        return status == PRN_OK ? run_sides(t, 0, 1, "forward", error) : status;
+    }
+    if ((status = run_sides(t, 0, 1, "backward", error)) == PRN_OK && (status = run_sides(t, 1, 2, "forward", error)) == PRN_OK) {
+        status = run_sides(t, 1, 2, "backward", error);
     }
     return status;
 }

@@ -109,23 +109,22 @@ void prn__rows_updated(prn__trainer *t, double learning_rate)
 
 /* ---- rows with a gradient ---- */
 
-/* Gives the row a gradient; 1 when it lacks decay, which comes before its update. */
-static int name_row(prn__trainer *t, int64_t row)
+/* Flags of a row that gets a gradient; `waits`: there are updates whose decay it lacks if it decays later, which comes before its own. */
+static inline uint8_t named(uint8_t flags, int waits)
 {
-    const int is_due = t->late.count > 0 && t->host_rows[row] & PRN_ROW_LATER;
-    t->host_rows[row] = (uint8_t)((t->host_rows[row] & ~PRN_ROW_LATER) | PRN_ROW_GRADIENT | (is_due ? PRN_ROW_DUE : 0));
-    return is_due;
+    return (uint8_t)((flags & ~PRN_ROW_LATER) | PRN_ROW_GRADIENT | (waits && flags & PRN_ROW_LATER ? PRN_ROW_DUE : 0));
 }
 
-static prn_status tell(prn__trainer *t, int are_due, prn_error *error)
+/* `any`: all flags that some row has been given. */
+static prn_status tell(prn__trainer *t, uint8_t any, prn_error *error)
 {
     const prn_status status = write(t, error);
-    return status == PRN_OK && are_due ? decay(t, error) : status;
+    return status == PRN_OK && any & PRN_ROW_DUE ? decay(t, error) : status;
 }
 
 prn_status prn__rows_use(prn__trainer *t, const prn__batch *batch, prn_error *error)
 {
-    int are_due = 0;
+    uint8_t any = 0;
     const prn_status status = t->late.count == PRN__LATE_UPDATES ? prn__rows_settle(t, error) : PRN_OK; /* there is to be room for one more */
     if (status != PRN_OK) {
         return status;
@@ -137,25 +136,22 @@ prn_status prn__rows_use(prn__trainer *t, const prn__batch *batch, prn_error *er
         }
         for (int64_t i = begin; i < end; i++) {
             if (batch->tokens[i] >= 0 && batch->tokens[i] < t->row_count) {
-                are_due |= name_row(t, batch->tokens[i]);
+                uint8_t *flags = &t->host_rows[batch->tokens[i]];
+                any |= *flags = named(*flags, t->late.count > 0);
             }
         }
     }
-    return tell(t, are_due, error);
+    return tell(t, any, error);
 }
 
 prn_status prn__rows_use_all(prn__trainer *t, prn_error *error)
 {
+    const int waits = t->late.count > 0;
     uint8_t any = 0;
     for (int64_t r = 0; r < t->row_count; r++) {
-        any |= t->host_rows[r];
+        any |= t->host_rows[r] = named(t->host_rows[r], waits);
     }
-    const int are_due = t->late.count > 0 && any & PRN_ROW_LATER;
-    for (int64_t r = 0; r < t->row_count; r++) { /* as name_row does it */
-        const uint8_t flags = t->host_rows[r], due = are_due && flags & PRN_ROW_LATER ? PRN_ROW_DUE : 0;
-        t->host_rows[r] = (uint8_t)((flags & ~PRN_ROW_LATER) | PRN_ROW_GRADIENT | due);
-    }
-    return tell(t, are_due, error);
+    return tell(t, any, error);
 }
 
 void prn__rows_cleared(prn__trainer *t)

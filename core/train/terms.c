@@ -222,7 +222,7 @@ prn_status prn__trainer_batch_gradient(prn__trainer *t, const prn__batch *batch,
         status = prn__gradients_add(t, batch, &t->loss, loss, error);
     }
     if (status == PRN_OK && target != &t->gradient_vector) {
-        status = target == &t->weight_vector ? prn__rows_settle(t, error) : PRN_OK;
+        status = prn__vector_settle(t, target, error);
         if (status == PRN_OK) {
             status = backend->buffer_copy(t->device.instance, target->buffer, 0, t->gradients, 0, n, error);
         }

@@ -238,18 +238,14 @@ static prn_status embed_in_turn(prn__trainer *t, const prn__batch *batch, prn_er
     return PRN_OK;
 }
 
-/* Both towers keep what the backward pass reads; where they take turns, the image tower, after the text tower. */
+/* Both towers keep what the backward pass reads. */
 static prn_status embed_whole(prn__trainer *t, const prn__batch *batch, prn_error *error)
 {
     prn_status status = PRN_OK;
     for (int side = 0; side < 2 && status == PRN_OK; side++) {
         status = prn__training_fill(t, batch, side, 0, error);
     }
-    if (status != PRN_OK || !prn__takes_turns(t)) {
-        return status == PRN_OK ? prn__training_run(t, 0, 2, "forward", error) : status;
-    }
-    status = prn__training_run(t, 1, 2, "forward", error);
-    return status == PRN_OK ? prn__training_run(t, 0, 1, "forward", error) : status;
+    return status == PRN_OK ? prn__training_run(t, 0, 2, "forward", error) : status;
 }
 
 /* Both towers forward, and the loss with the gradients by the embeddings; the loss itself is still on the device, in `tiles` parts. */
@@ -276,12 +272,6 @@ static prn_status forward(prn__trainer *t, const prn__batch *batch, prn__compile
 static prn_status backward(prn__trainer *t, const prn__batch *batch, prn_error *error)
 {
     prn_status status = PRN_OK;
-    if (prn__takes_turns(t)) {
-        if ((status = prn__training_run(t, 0, 1, "backward", error)) == PRN_OK && (status = prn__training_run(t, 1, 2, "forward", error)) == PRN_OK) {
-            status = prn__training_run(t, 1, 2, "backward", error);
-        }
-        return status;
-    }
     if (!t->is_split) {
         return prn__training_run(t, 0, 2, "backward", error);
     }

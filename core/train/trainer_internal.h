@@ -151,7 +151,8 @@ prn_status prn__tower_fill(prn__trainer *trainer, const prn__batch *batch, int s
                            prn_error *error);
 /* The same for the programs that one side is trained with. */
 prn_status prn__training_fill(prn__trainer *trainer, const prn__batch *batch, int side, int64_t first, prn_error *error);
-/* Runs a segment, "forward" or "backward", of the programs of sides [side, end) that are ready: bodies, then heads; backward the other way round. */
+/* Runs a segment, "forward" or "backward", of the programs of sides [side, end) that are ready: bodies, then heads; backward the other way round. Towers that take
+ * turns are run both at once, [0, 2). */
 prn_status prn__training_run(prn__trainer *trainer, int side, int end, const char *segment, prn_error *error);
 /* After the work on images [first, ..) of a batch was begun: the images that are needed next are copied beside it. */
 prn_status prn__images_ahead(prn__trainer *trainer, const prn__batch *batch, int64_t first, int is_last_pass, prn_error *error);
@@ -169,6 +170,8 @@ void prn__teacher_bind(prn__trainer *trainer, prn__compiled *loss, int side, int
 /* Adds the penalty's gradient; its value into `value`. */
 prn_status prn__penalty_run(prn__trainer *trainer, double *value, prn_error *error);
 
+/* Before a vector is read or written as a whole. */
+prn_status prn__vector_settle(prn__trainer *trainer, const prn_vector *vector, prn_error *error);
 void prn__vectors_init(prn__trainer *trainer);
 void prn__vectors_fini(prn__trainer *trainer);
 

@@ -35,6 +35,11 @@ static prn_status make_program(prn__trainer *t, prn_error *error)
     return PRN_OK;
 }
 
+prn_status prn__vector_settle(prn__trainer *t, const prn_vector *vector, prn_error *error)
+{
+    return vector == &t->weight_vector ? prn__rows_settle(t, error) : PRN_OK;
+}
+
 static prn_status run(prn__trainer *t, const char *segment, prn_vector *y, const prn_vector *a, const prn_vector *b, double alpha, double beta, prn_error *error)
 {
     const double factors[2] = {alpha, beta};
@@ -42,8 +47,9 @@ static prn_status run(prn__trainer *t, const char *segment, prn_vector *y, const
     if (status == PRN_OK && y == &t->gradient_vector) {
         status = prn__rows_use_all(t, error);
     }
-    if (status == PRN_OK && (y == &t->weight_vector || a == &t->weight_vector || b == &t->weight_vector)) {
-        status = prn__rows_settle(t, error);
+    const prn_vector *const all[3] = {y, a, b};
+    for (int i = 0; i < 3 && status == PRN_OK; i++) {
+        status = prn__vector_settle(t, all[i], error);
     }
     if (status == PRN_OK) {
         status = t->device.backend->buffer_write(t->device.instance, t->vector_scalars, 0, PRN_HOST_F64, factors, 2, error);
@@ -128,14 +134,14 @@ static prn_status vector_dot(void *self, const prn_vector *a, const prn_vector *
 static prn_status vector_read(void *self, const prn_vector *vector, float *target, prn_error *error)
 {
     prn__trainer *t = self;
-    const prn_status status = vector == &t->weight_vector ? prn__rows_settle(t, error) : PRN_OK;
+    const prn_status status = prn__vector_settle(t, vector, error);
     return status == PRN_OK ? t->device.backend->buffer_read(t->device.instance, vector->buffer, 0, PRN_HOST_F32, target, t->flat_elements, error) : status;
 }
 
 static prn_status vector_write(void *self, prn_vector *vector, const float *source, prn_error *error)
 {
     prn__trainer *t = self;
-    prn_status status = vector == &t->weight_vector ? prn__rows_settle(t, error) : PRN_OK; /* no decay of what was there before */
+    prn_status status = prn__vector_settle(t, vector, error); /* what was there before decays no more */
     if (status == PRN_OK) {
         status = t->device.backend->buffer_write(t->device.instance, vector->buffer, 0, PRN_HOST_F32, source, t->flat_elements, error);
     }

@@ -113,7 +113,6 @@ typedef struct prn_tensor {
  * optimizer
  *  ADAMW          g (n), hyper (8), [rows u8 (R)] -> p (n), m (n), v (n)      in place; hyper = {lr, 1/(1-beta1^t), 1/(1-beta2^t), gradient scale, t,0,0,0};
  *                 attrs alpha = beta1, beta = beta2, epsilon, decay:  p *= 1 - lr*decay; m,v as Adam on g*scale; p -= lr * (m c1) / (sqrt(v c2) + eps)
- *
  *  DECAY_ROWS     lr (n), rows u8 (R) -> p (R,C)                              in place; attr decay; since 1.7
  *                 of rows with PRN_ROW_DUE: p *= 1 - lr[i]*decay for each i in turn; the bytes of n ADAMWs on rows whose gradient and moments are zero
  *

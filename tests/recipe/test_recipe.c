@@ -205,11 +205,11 @@ static void test_wrong_values_are_refused_at_their_line(void **state)
     refused(b, MINIMAL "  window = 1 << 40 }", 7, "window");
     refused(b, MINIMAL "  micro_batch = -4 }", 7, "micro_batch", "-4");
     refused(b, MINIMAL "  micro_batch = 'automatic' }", 7, "micro_batch", "a number, or \"auto\"");
-    refused(b, MINIMAL "  checkpointing = 'yes' }", 7, "checkpointing", "true, false, or \"selective\" or \"towers\"");
-    refused(b, MINIMAL "  checkpointing = 'select' }", 7, "checkpointing", "true, false, or \"selective\"");
-    refused(b, MINIMAL "  checkpointing = 'selective|towers' }", 7, "checkpointing", "true, false, or \"selective\"");
-    refused(b, MINIMAL "  checkpointing = '' }", 7, "checkpointing", "true, false, or \"selective\"");
-    refused(b, MINIMAL "  checkpointing = 1 }", 7, "checkpointing", "true, false, or \"selective\"");
+    refused(b, MINIMAL "  checkpointing = 'yes' }", 7, "checkpointing", "true, false, or one of selective|towers");
+    refused(b, MINIMAL "  checkpointing = 'select' }", 7, "checkpointing", "true, false, or one of selective");
+    refused(b, MINIMAL "  checkpointing = 'selective|towers' }", 7, "checkpointing", "true, false, or one of selective");
+    refused(b, MINIMAL "  checkpointing = '' }", 7, "checkpointing", "true, false, or one of selective");
+    refused(b, MINIMAL "  checkpointing = 1 }", 7, "checkpointing", "true, false, or one of selective");
     refused(b, MINIMAL "  model = p.model { vision = { width = 3 } } }", 7, "model");
     refused(b, MINIMAL "  model = p.model { base = 'micro', vision = { width = 100 } } }", 7, "model");
     refused(b, MINIMAL "  model = p.model { base = 'micro', vocab_size = 512, text = { vocab_size = 513 } } }", 7, "512", "513");

@@ -135,7 +135,8 @@ int64_t matmul_sums_floats(int64_t m, int64_t n, int64_t k);
 
 void matmul_run(prn_backend_instance *instance, const prn_executable *executable, const lane *l, const matmul *job);
 
-/* Whether a product of ours may find its right side (k, n) laid down: of one that is not transposed on the left, and not scaled. */
+/* Whether a product of ours may find its right side (k, n) laid down: of one that is not transposed on the left, and not scaled, is_own for
+ * every number of rows. */
 int matmul_packs(const prn_backend_instance *instance, int64_t n, int64_t k);
 /* Lays panel `index` of b down in `packed`, with a thread's scratch. */
 void matmul_pack(const prn_backend_instance *instance, const matmul *job, float *packed, float *scratch, int64_t index);
