@@ -11,7 +11,7 @@ typedef struct shape {
     int64_t m, n, k;
 } shape;
 
-/* Blocks: 6 rows by 16 or 64 columns in registers; 96 rows, 256 columns, 512 deep in the cache; 64 or 128 deep for sums over rows. In bf16 pairs of 512, or
+/* Blocks: 6 rows by 16 or 64 columns in registers; 96 rows, 256 columns, 512 deep in the cache; 128 or 256 deep for sums over rows. In bf16 pairs of 512, or
  * of 256 by 192 rows, for sums over rows; several spans of those, where they are long. The third last is the library's in fp32, but for AVX-512. */
 static const shape shapes[] = {
     {1, 1, 1},      {6, 64, 64},    {7, 65, 63},    {5, 16, 256},   {193, 48, 257},  {191, 257, 65}, {12, 300, 513},

@@ -62,13 +62,14 @@ typedef struct product_job {
     int sums_add;
     int is_far;    /* both sides come from memory: what is next is worth fetching */
     int64_t ahead; /* steps of k behind these that will be asked for next */
+    int64_t deep;  /* of `product`, with a_inner not 1: steps of k that are summed in registers at most. A part of what results mean */
     /* What follows, block by block of c while each lies in the cache; NULL, or a_inner is 1 and `half.product` has `packed`. */
     void (*finish)(const void *context, float *c, int64_t ldc, int64_t row, int64_t column, int64_t rows, int64_t columns);
     const void *context;
 } product_job;
 
 /* Blocks of a product: of b, (inner, columns) in the second-level cache, beside (rows, inner) of a; and rows at a time of a long sum into a small result. */
-enum { PRODUCT_INNER = 512, PRODUCT_ROWS = 96, PRODUCT_COLUMNS = 256, PRODUCT_DEEP = 64, PRODUCT_SMALL = 1 << 16,
+enum { PRODUCT_INNER = 512, PRODUCT_ROWS = 96, PRODUCT_COLUMNS = 256, PRODUCT_DEEP = 128,
        PRODUCT_SCRATCH = PRODUCT_INNER * PRODUCT_COLUMNS,
        HALF_SPAN = PRODUCT_SCRATCH / PRODUCT_ROWS / 256 * 256 * 2 }; /* steps of a sum that are always taken before what follows */
 

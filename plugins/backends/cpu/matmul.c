@@ -162,6 +162,7 @@ static product_job own_job(const matmul_context *x, int64_t m0, int64_t n0, int6
     job.a_is_half = j->a_is_half;
     job.b_is_half = j->b_is_half;
     job.is_far = j->transpose_a && j->k * (j->lda + j->ldb) >= FETCHED;
+    job.deep = j->m * j->n <= LONG_RESULT ? PRODUCT_DEEP : 2 * PRODUCT_DEEP; /* a large result is not to be read so often */
     return job;
 }
 
