@@ -12,6 +12,7 @@
 #include "plugin/registry.h"
 
 #define PRN__BENCH_OPS 64
+#define PRN__BENCH_REPEATS 64 /* at most */
 
 typedef struct prn__rate { /* of something, a second */
     double median, least, most;
@@ -39,11 +40,11 @@ typedef struct prn__bench_result {
     prn__rate samples_per_s;    /* training: samples; embedding: images; data: samples */
     prn__rate texts_per_s;      /* embedding only */
     double gflops;              /* 2e-9 * multiply-accumulates needed, at the median */
-    double sgemm_peak_gflops;   /* best of several matrix products of 1024 x 1024 x 1024, or larger ones where those take under 2 ms */
+    double sgemm_peak_gflops;   /* of the backend's own matrix product, in the same precision: see peak.c */
     double step_s;              /* one step, median */
     int64_t peak_bytes;         /* the trainer's or embedder's device memory */
     int64_t device_used_bytes;  /* of the device's memory after the steps, by whoever; 0: the device does not say */
-    int64_t process_peak_bytes; /* largest resident memory of the process so far */
+    int64_t process_peak_bytes; /* largest resident memory of the process so far; training: up to the first repeat */
     double tokens;              /* mean length of the captions drawn */
     double image_bytes;         /* data: mean size of a compressed image */
     double cpu_ms;              /* data: processor time of a sample, of all threads, user and system */
@@ -51,8 +52,6 @@ typedef struct prn__bench_result {
     size_t op_count;
 } prn__bench_result;
 
-/* 2e-9 * multiply-accumulates a second of the backend's own matrix product, the best of several runs. */
-prn_status prn__bench_peak(const prn__device *device, double *gflops, prn_error *error);
 /* Whole optimizer steps on made-up batches. */
 prn_status prn__bench_train(const prn__model *model, const prn__device *device, const prn__bench_options *options, prn__bench_result *result,
                             prn_error *error);

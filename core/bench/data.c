@@ -8,7 +8,6 @@
 #include "data/loader.h"
 
 static const double REPEAT_S = 2.0;
-enum { MAX_REPEATS = 64 };
 
 static double cpu_s(void)
 {
@@ -25,11 +24,11 @@ prn_status prn__bench_data(const prn__manifest *manifest, const char *vocabulary
     prn__tokenizer *tokenizer = NULL;
     prn__loader *loader = NULL;
     const prn__batch *batch;
-    double rates[MAX_REPEATS];
+    double rates[PRN__BENCH_REPEATS];
     int64_t tokens = 0, samples = 0;
     memset(result, 0, sizeof *result);
-    if (options->repeats < 1 || options->repeats > MAX_REPEATS || options->batch < 1) {
-        return prn_error_set(error, PRN_INVALID, "a benchmark needs a batch and 1 to %d repeats", MAX_REPEATS);
+    if (options->repeats < 1 || options->repeats > PRN__BENCH_REPEATS || options->batch < 1) {
+        return prn_error_set(error, PRN_INVALID, "a benchmark needs a batch and 1 to %d repeats", PRN__BENCH_REPEATS);
     }
     prn_status status = prn__dataset_open(manifest, &list, 1, NULL, &source.dataset, error);
     if (status == PRN_OK) {

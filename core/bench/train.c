@@ -1,5 +1,6 @@
 /* core/bench/train.c: whole optimizer steps and embeddings, on made-up batches. */
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/memory.h"
@@ -9,12 +10,11 @@
 #include "train/trainer.h"
 
 static const double REPEAT_S = 2.0;
-enum { MAX_REPEATS = 64 };
 
 static prn_status check(const prn__bench_options *options, prn_error *error)
 {
-    if (options->repeats < 1 || options->repeats > MAX_REPEATS || options->batch < 2 || options->steps < 0) {
-        return prn_error_set(error, PRN_INVALID, "a benchmark needs a batch of at least 2, and 1 to %d repeats", MAX_REPEATS);
+    if (options->repeats < 1 || options->repeats > PRN__BENCH_REPEATS || options->batch < 2 || options->steps < 0) {
+        return prn_error_set(error, PRN_INVALID, "a benchmark needs a batch of at least 2, and 1 to %d repeats", PRN__BENCH_REPEATS);
     }
     return PRN_OK;
 }
@@ -48,39 +48,62 @@ static const char *op_name(uint32_t kind)
     }
 }
 
+/* Adds the times since the last reading, or since they were forgotten. */
 static prn_status read_times(const prn__device *device, prn__bench_result *result, prn_error *error)
 {
     prn_op_time times[PRN__BENCH_OPS];
     uint32_t count = 0;
-    double all = 0;
     if (device->backend->op_times == NULL) {
         return PRN_OK;
     }
     prn_status status = device->backend->op_times(device->instance, times, PRN__BENCH_OPS, &count, 1, error);
     for (uint32_t i = 0; i < count && status == PRN_OK; i++) {
-        all += times[i].seconds;
-    }
-    for (uint32_t i = 0; i < count && status == PRN_OK; i++) {
-        size_t at = result->op_count;
-        if (times[i].calls == 0) {
+        const char *name = op_name(times[i].kind);
+        size_t at = 0;
+        while (at < result->op_count && strcmp(result->ops[at].name, name) != 0) {
+            at++;
+        }
+        if (times[i].calls == 0 || at == PRN__BENCH_OPS) {
             continue;
         }
-        const prn__bench_op op = {.name = op_name(times[i].kind), .calls = times[i].calls, .seconds = times[i].seconds,
-                                  .share = all > 0 ? times[i].seconds / all : 0};
-        for (; at > 0 && result->ops[at - 1].seconds < op.seconds; at--) { /* the most expensive first */
-            result->ops[at] = result->ops[at - 1];
+        if (at == result->op_count) {
+            result->ops[result->op_count++] = (prn__bench_op){.name = name};
         }
-        result->ops[at] = op;
-        result->op_count++;
+        result->ops[at].calls += times[i].calls;
+        result->ops[at].seconds += times[i].seconds;
     }
     return status;
 }
 
-static prn_status forget_times(const prn__device *device, prn_error *error)
+static int by_cost(const void *a, const void *b)
+{
+    const prn__bench_op *x = a, *y = b;
+    return x->seconds != y->seconds ? (x->seconds < y->seconds ? 1 : -1) : strcmp(x->name, y->name);
+}
+
+/* The most expensive first, each with its share. */
+static void finish_times(prn__bench_result *result)
+{
+    double all = 0;
+    for (size_t i = 0; i < result->op_count; i++) {
+        all += result->ops[i].seconds;
+    }
+    for (size_t i = 0; i < result->op_count && all > 0; i++) {
+        result->ops[i].share = result->ops[i].seconds / all;
+    }
+    qsort(result->ops, result->op_count, sizeof result->ops[0], by_cost);
+}
+
+/* The machine's peak now, whose products are not among the model's operations. */
+static prn_status look_at_peak(const prn__device *device, prn__peaks *peaks, prn_error *error)
 {
     prn_op_time times[PRN__BENCH_OPS];
     uint32_t count;
-    return device->backend->op_times != NULL ? device->backend->op_times(device->instance, times, PRN__BENCH_OPS, &count, 1, error) : PRN_OK;
+    prn_status status = prn__peaks_add(peaks, device, error);
+    if (status == PRN_OK && device->backend->op_times != NULL) {
+        status = device->backend->op_times(device->instance, times, PRN__BENCH_OPS, &count, 1, error);
+    }
+    return status;
 }
 
 /* Of the first device: what the driver sees in use, so that it can be compared with what another program uses. */
@@ -102,8 +125,9 @@ prn_status prn__bench_train(const prn__model *model, const prn__device *device, 
                                         .optimizer = {.beta1 = 0.9, .beta2 = 0.98, .epsilon = 1e-6, .decay = 0.2,
                                                       .bf16_moments = options->bf16_moments}};
     prn__trainer *trainer = NULL;
+    prn__peaks peaks = {.count = 0};
     prn__batch batch;
-    double rates[MAX_REPEATS], macs = 0;
+    double rates[PRN__BENCH_REPEATS], macs = 0;
     int64_t steps = options->steps;
     memset(result, 0, sizeof *result);
     prn_status status = check(options, error);
@@ -151,8 +175,9 @@ prn_status prn__bench_train(const prn__model *model, const prn__device *device, 
         steps = (int64_t)ceil(REPEAT_S / (prn__now_s() - begin));
         steps = steps < 1 ? 1 : steps;
     }
+    result->process_peak_bytes = (int64_t)prn__peak_memory_bytes(); /* every page of a step has been touched, and nothing else has had room yet */
     if (status == PRN_OK) {
-        status = forget_times(device, error);
+        status = look_at_peak(device, &peaks, error);
     }
     for (int r = 0; r < options->repeats && status == PRN_OK; r++) {
         prn__bench_note(options, "training", r, options->repeats);
@@ -165,22 +190,22 @@ prn_status prn__bench_train(const prn__model *model, const prn__device *device, 
             status = device->backend->synchronise(device->instance, error);
         }
         rates[r] = (double)(steps * batch.count) / (prn__now_s() - begin);
+        if (status == PRN_OK && (status = read_times(device, result, error)) == PRN_OK) {
+            status = look_at_peak(device, &peaks, error);
+        }
     }
     if (status == PRN_OK) {
-        status = read_times(device, result, error);
-    }
-    if (status == PRN_OK) {
+        finish_times(result);
         prn__rate_of(rates, options->repeats, &result->samples_per_s);
         result->step_s = (double)batch.count / result->samples_per_s.median;
         result->gflops = 2e-9 * macs / result->step_s;
         result->peak_bytes = prn__trainer_memory_bytes(trainer);
         result->tokens = (double)batch.token_count / (double)batch.count;
         result->device_used_bytes = used_bytes(device, options->host);
-        prn__trainer_destroy(trainer); /* the matrix product needs room of its own */
+        prn__trainer_destroy(trainer); /* large matrix products need room of their own */
         trainer = NULL;
-        status = prn__bench_peak(device, &result->sgemm_peak_gflops, error);
+        status = prn__peaks_finish(&peaks, device, &result->sgemm_peak_gflops, error);
     }
-    result->process_peak_bytes = (int64_t)prn__peak_memory_bytes();
 done:
     prn__trainer_destroy(trainer);
     prn__free(weights);
@@ -192,8 +217,9 @@ prn_status prn__bench_embed(const prn__model *model, const prn__device *device, 
                             prn_error *error)
 {
     prn__embedder *embedder = NULL;
+    prn__peaks peaks = {.count = 0};
     prn__batch batch;
-    double rates[2][MAX_REPEATS], macs[2] = {0, 0};
+    double rates[2][PRN__BENCH_REPEATS], macs[2] = {0, 0};
     memset(result, 0, sizeof *result);
     prn_status status = check(options, error);
     if (status == PRN_OK) {
@@ -232,20 +258,18 @@ prn_status prn__bench_embed(const prn__model *model, const prn__device *device, 
                 rates[is_text][r] = (double)(runs * batch.count) / (prn__now_s() - begin);
             }
         }
-        if (r < 0 && status == PRN_OK) {
-            status = forget_times(device, error);
+        if (status == PRN_OK && (r < 0 || (status = read_times(device, result, error)) == PRN_OK)) {
+            status = look_at_peak(device, &peaks, error);
         }
     }
     if (status == PRN_OK) {
-        status = read_times(device, result, error);
-    }
-    if (status == PRN_OK) {
+        finish_times(result);
         prn__rate_of(rates[0], options->repeats, &result->samples_per_s);
         prn__rate_of(rates[1], options->repeats, &result->texts_per_s);
         result->step_s = (double)batch.count / result->samples_per_s.median + (double)batch.count / result->texts_per_s.median;
         result->gflops = 2e-9 * (macs[0] + macs[1]) / result->step_s;
         result->tokens = (double)batch.token_count / (double)batch.count;
-        status = prn__bench_peak(device, &result->sgemm_peak_gflops, error);
+        status = prn__peaks_finish(&peaks, device, &result->sgemm_peak_gflops, error);
     }
     result->process_peak_bytes = (int64_t)prn__peak_memory_bytes();
 done:
