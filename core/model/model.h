@@ -106,7 +106,7 @@ typedef struct prn__tower_options {
     int training;       /* 1: with a backward segment */
     prn__checkpointing checkpoint;
     int recompute;      /* 1: layer norms, activations and patches are computed again in the backward pass instead of kept; attention too, in a tower so
-                         * wide that it is a small part of the work */
+                         * wide that it is a small part of the work, and there, of long captions, the sums behind it */
     int every_row;      /* 1: all rows of the last block are computed, as the model is defined; 0: only those that are read. The same results */
     const prn__tower_update *update; /* NULL: gradients are added to the slot "gradients". Not with `every_row` */
     prn__tower_part part;

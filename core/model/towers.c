@@ -235,6 +235,8 @@ static void gradient_complete(void *context, prn__graph *graph, int32_t paramete
 
 enum { ATTENTION_WIDE = 256 };
 static const double ATTENTION_ROWS_FRAC = 0.3; /* of the width: at 2 T MACs a value beside 12 C of the linear layers, attention is then 5 % of a block */
+/* Captions of so many tokens on average keep as much as images do: the sum behind attention is a ninth of it, for a thirty-sixth of the tower's work. */
+enum { LONG_CAPTION = 40 };
 
 static prn__recompute recompute_of(const tower *t, const prn__tower_options *options)
 {
@@ -248,7 +250,11 @@ static prn__recompute recompute_of(const tower *t, const prn__tower_options *opt
         return PRN__RECOMPUTE_NOTHING;
     }
     const int is_small = width >= ATTENTION_WIDE && (double)rows <= ATTENTION_ROWS_FRAC * (double)width;
-    return is_small && options->checkpoint == PRN__CHECKPOINT_NONE ? PRN__RECOMPUTE_ATTENTION : PRN__RECOMPUTE_CHEAP;
+    if (!is_small || options->checkpoint != PRN__CHECKPOINT_NONE) {
+        return PRN__RECOMPUTE_CHEAP;
+    }
+    const int is_long = t->is_text && (options->max_tokens > 0 ? options->max_tokens : options->max_items * rows) >= options->max_items * LONG_CAPTION;
+    return is_long ? PRN__RECOMPUTE_SUMS : PRN__RECOMPUTE_ATTENTION;
 }
 
 /* `targets`: with no `update`. */

@@ -177,15 +177,28 @@ static int is_activated(const prn_op *op)
     return op->kind == PRN_OP_LINEAR && op->attrs.activation != PRN_ACT_NONE && op->output[1] != NONE && op->input[3] == NONE; /* act(pre) */
 }
 
-/* Whether `t` is what some attention reads. */
-static int feeds_attention(const derivation *d, int32_t t)
+/* Whether `t` is what some attention reads (`output` 0), or makes. */
+static int is_of_attention(const derivation *d, int32_t t, int output)
 {
     for (uint32_t i = 0; i < d->graph->op_count; i++) {
-        if (d->graph->ops[i].kind == PRN_OP_ATTENTION && d->graph->ops[i].input[0] == t) {
+        const prn_op *op = &d->graph->ops[i];
+        if (op->kind == PRN_OP_ATTENTION && (output ? op->output[0] : op->input[0]) == t) {
             return 1;
         }
     }
     return 0;
+}
+
+static int is_recomputed_linear(const derivation *d, const prn_op *op)
+{
+    if (is_activated(op)) {
+        return 1;
+    }
+    if (op->attrs.activation != PRN_ACT_NONE) {
+        return 0;
+    }
+    return op->input[3] != NONE ? d->recompute == PRN__RECOMPUTE_SUMS && is_of_attention(d, op->input[0], 1)
+                                : d->recompute == PRN__RECOMPUTE_PROJECTIONS && is_of_attention(d, op->output[0], 0);
 }
 
 static int is_recomputed(const derivation *d, const prn_op *op)
@@ -193,9 +206,7 @@ static int is_recomputed(const derivation *d, const prn_op *op)
     switch ((prn_op_kind)op->kind) {
     case PRN_OP_PATCHES: case PRN_OP_LAYER_NORM: case PRN_OP_ACTIVATION: return 1;
     case PRN_OP_ATTENTION: return d->recompute >= PRN__RECOMPUTE_ATTENTION;
-    case PRN_OP_LINEAR:
-        return is_activated(op) || (d->recompute >= PRN__RECOMPUTE_PROJECTIONS && op->attrs.activation == PRN_ACT_NONE && op->input[3] == NONE &&
-                                    feeds_attention(d, op->output[0]));
+    case PRN_OP_LINEAR: return is_recomputed_linear(d, op);
     default: return 0;
     }
 }

@@ -66,13 +66,14 @@ prn_status prn__graph_derive(prn__graph *graph, const char *segment, const prn__
                              const prn__gradient *targets, uint32_t target_count, int32_t parameter_slot, int32_t gradient_slot,
                              int checkpoint, prn_error *error);
 
-/* What is computed again where the backward pass reads it, from what is kept anyway, and so is not kept itself. Each does what the one before does.
+/* What is computed again where the backward pass reads it, from what is kept anyway, and so is not kept itself.
  * Bit-equal on a backend whose activation does not depend on what it is fused with. */
 typedef enum prn__recompute {
     PRN__RECOMPUTE_NOTHING = 0,
     PRN__RECOMPUTE_CHEAP = 1,      /* layer norms, activations, patches: little beside a matrix product */
     PRN__RECOMPUTE_ATTENTION = 2,  /* and what attention makes */
-    PRN__RECOMPUTE_PROJECTIONS = 3 /* and the linear layers that make what attention reads */
+    PRN__RECOMPUTE_SUMS = 3,       /* as 2, and the residual sums behind attention, with their linear layers */
+    PRN__RECOMPUTE_PROJECTIONS = 4 /* as 2, and the linear layers that make what attention reads */
 } prn__recompute;
 
 /* What a derivation may do beyond that. All zero: nothing. */

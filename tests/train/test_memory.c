@@ -130,6 +130,59 @@ static void test_same_bits(void **state)
     }
 }
 
+static int64_t text_elements(const prn__model *model, int64_t rows)
+{
+    const prn__tower_options options = {.max_items = BATCH, .max_tokens = BATCH * rows, .training = 1, .recompute = 1};
+    const prn_program *program;
+    prn__graph *graph;
+    OK(prn__model_text_tower(model, &options, &graph, error));
+    OK(prn__graph_finish(graph, &program, error));
+    const int64_t elements = program->workspace_elements;
+    prn__graph_destroy(graph);
+    return elements;
+}
+
+/* The same of towers so wide that attention is computed again, and of captions so long that the sums behind it are too, which then keep less a row. */
+static void test_wide(void **state)
+{
+    const fixture *f = *state;
+    prn__model_config model = f->model->config;
+    model.vision.width = model.text.width = 256;
+    model.vision.head_width = 64;
+    model.text.heads = 4;
+    model.text.context_length = 60;
+    model.text.layers = 3;
+    for (int is_long = 0; is_long < 2; is_long++) {
+        fixture wide = *f;
+        prn__trainer_config config = base_config();
+        OK(prn__model_create(&model, PRN__DECAY_DIMENSIONS, &wide.model, error));
+        wide.flat = prn__alloc_array((size_t)wide.model->flat_elements, sizeof *wide.flat);
+        prn__model_init(wide.model, 5, wide.flat);
+        test_batch_make(&wide.batch, &model, BATCH, 99);
+        for (int64_t k = 0; k <= BATCH; k++) {
+            wide.batch.offsets[k] = k * (is_long ? 48 : 15);
+        }
+        wide.batch.token_count = wide.batch.offsets[BATCH];
+        for (int64_t k = 0; k < wide.batch.token_count; k++) {
+            wide.batch.tokens[k] = (int32_t)(k * 7 % 119);
+        }
+        config.keep_all = 1;
+        outcome want = train(&wide, &wide.cpu.device, &config, 0, -1);
+        config.keep_all = 0;
+        for (int checkpoint = PRN__CHECKPOINT_NONE; checkpoint <= PRN__CHECKPOINT_TOWERS; checkpoint++) {
+            config.checkpoint = (prn__checkpointing)checkpoint;
+            outcome got = train(&wide, &wide.cpu.device, &config, 1, -1);
+            same(&wide, &want, &got);
+            outcome_free(&got);
+        }
+        outcome_free(&want);
+        assert_true(text_elements(wide.model, 48) * 36 * 20 < text_elements(wide.model, 36) * 48 * 19);
+        test_batch_free(&wide.batch);
+        prn__free(wide.flat);
+        prn__model_destroy(wide.model);
+    }
+}
+
 /* A trainer with moments in bf16 goes on from its state as if it had never stopped; a few updates on, each of its moments is about that of a trainer with
  * full ones, and so is its loss. */
 static void test_bf16_moments(void **state)
@@ -366,7 +419,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_same_bits),      cmocka_unit_test(test_bf16_moments),        cmocka_unit_test(test_split_is_whole),
         cmocka_unit_test(test_text_grows),     cmocka_unit_test(test_limit),               cmocka_unit_test(test_growing_fails),
-        cmocka_unit_test(test_gradient_not_finite), cmocka_unit_test(test_less_memory),
+        cmocka_unit_test(test_gradient_not_finite), cmocka_unit_test(test_less_memory), cmocka_unit_test(test_wide),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }
