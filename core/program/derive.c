@@ -177,12 +177,11 @@ static int is_activated(const prn_op *op)
     return op->kind == PRN_OP_LINEAR && op->attrs.activation != PRN_ACT_NONE && op->output[1] != NONE && op->input[3] == NONE; /* act(pre) */
 }
 
-/* Whether `t` is what some attention reads (`output` 0), or makes. */
-static int is_of_attention(const derivation *d, int32_t t, int output)
+/* Whether `t` is what some attention reads. */
+static int feeds_attention(const derivation *d, int32_t t)
 {
     for (uint32_t i = 0; i < d->graph->op_count; i++) {
-        const prn_op *op = &d->graph->ops[i];
-        if (op->kind == PRN_OP_ATTENTION && (output ? op->output[0] : op->input[0]) == t) {
+        if (d->graph->ops[i].kind == PRN_OP_ATTENTION && d->graph->ops[i].input[0] == t) {
             return 1;
         }
     }
@@ -191,14 +190,14 @@ static int is_of_attention(const derivation *d, int32_t t, int output)
 
 static int is_recomputed_linear(const derivation *d, const prn_op *op)
 {
-    if (is_activated(op)) {
-        return 1;
-    }
     if (op->attrs.activation != PRN_ACT_NONE) {
-        return 0;
+        return is_activated(op);
     }
-    return op->input[3] != NONE ? d->recompute == PRN__RECOMPUTE_SUMS && is_of_attention(d, op->input[0], 1)
-                                : d->recompute == PRN__RECOMPUTE_PROJECTIONS && is_of_attention(d, op->output[0], 0);
+    if (op->input[3] == NONE) {
+        return d->recompute == PRN__RECOMPUTE_PROJECTIONS && feeds_attention(d, op->output[0]);
+    }
+    const prn_op *made_by = d->recompute == PRN__RECOMPUTE_SUMS ? producer(d, op->input[0]) : NULL;
+    return made_by != NULL && made_by->kind == PRN_OP_ATTENTION;
 }
 
 static int is_recomputed(const derivation *d, const prn_op *op)

@@ -160,6 +160,50 @@ static void exact(void **state)
     }
 }
 
+/* Of values that are no whole numbers, whose sums depend on their order: in pieces by all threads, and whole by one beside another, to the bit. */
+static void same_order(void **state)
+{
+    static const shape s = {700, 300, 260}; /* a result too large for a long sum, in pieces that are not */
+    (void)state;
+    for (int i = 0; i < FORMS; i++) {
+        bench cpu;
+        rig r;
+        prn_error error = PRN_ERROR_INIT;
+        if (!bench_open_as(&cpu, 2, forms[i].isa, forms[i].precision)) {
+            bench_close(&cpu);
+            continue;
+        }
+        float *dy = made(2, s.m * s.n), *x = made(0, s.m * s.k), *before = made(5, s.n * s.k), *got[3];
+        for (int64_t e = 0; e < s.m * s.n; e++) {
+            dy[e] = dy[e] / 3 + 0.1F;
+        }
+        for (int e = 0; e < 3; e++) {
+            got[e] = prn__alloc_array((size_t)(s.n * s.k), sizeof *got[e]);
+        }
+        rig_init(&r, &cpu.cpu, PRN_OP_LINEAR_GRAD_W);
+        rig_operand(&r, 0, PRN_REAL, s.m, s.n, -1, -1);
+        rig_operand(&r, 1, PRN_REAL, s.m, s.k, -1, -1);
+        rig_operand(&r, 5, PRN_REAL, s.n, s.k, -1, -1);
+        r.op.attrs = (prn_op_attrs){.accumulate = 1};
+        assert_int_equal(rig_compile(&r, &error), PRN_OK);
+        rig_write(&r, 0, PRN_HOST_F32, dy);
+        rig_write(&r, 1, PRN_HOST_F32, x);
+        rig_write(&r, 5, PRN_HOST_F32, before);
+        assert_int_equal(rig_run(&r, &error), PRN_OK);
+        rig_read(&r, 5, PRN_HOST_F32, got[0]);
+        run_beside(&r, before, s.n * s.k, got + 1);
+        for (int e = 1; e < 3; e++) {
+            assert_memory_equal(got[e], got[0], (size_t)(s.n * s.k) * sizeof *got[e]);
+        }
+        rig_fini(&r);
+        float *const all[] = {dy, x, before, got[0], got[1], got[2]};
+        for (size_t e = 0; e < sizeof all / sizeof all[0]; e++) {
+            prn__free(all[e]);
+        }
+        bench_close(&cpu);
+    }
+}
+
 /* dw (n, k), or its transpose, and db (n), of dy (m, n) and x (m, k). */
 static void long_sum(const prn__device *device, const struct form *form, const shape *s, const prn_op_attrs *attrs, const float *dy, const float *x,
                      const float *dw0, const float *db0, const float *dw, const float *db)
@@ -284,6 +328,6 @@ static void rounding(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(exact), cmocka_unit_test(long_sums), cmocka_unit_test(rounding)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(exact), cmocka_unit_test(same_order), cmocka_unit_test(long_sums), cmocka_unit_test(rounding)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -130,6 +130,21 @@ static void test_same_bits(void **state)
     }
 }
 
+/* Captions of one length. */
+static void batch_of(prn__batch *batch, const prn__model_config *config, uint64_t seed, int64_t length)
+{
+    test_batch_make(batch, config, BATCH, seed);
+    prn__free(batch->tokens);
+    batch->token_count = BATCH * length;
+    batch->tokens = prn__alloc_array((size_t)batch->token_count, sizeof *batch->tokens);
+    for (int64_t k = 0; k <= BATCH; k++) {
+        batch->offsets[k] = k * length;
+    }
+    for (int64_t k = 0; k < batch->token_count; k++) {
+        batch->tokens[k] = (int32_t)((k * 7 + (int64_t)seed) % 119);
+    }
+}
+
 static int64_t text_elements(const prn__model *model, int64_t rows)
 {
     const prn__tower_options options = {.max_items = BATCH, .max_tokens = BATCH * rows, .training = 1, .recompute = 1};
@@ -152,20 +167,14 @@ static void test_wide(void **state)
     model.text.heads = 4;
     model.text.context_length = 60;
     model.text.layers = 3;
+    fixture wide = *f;
+    OK(prn__model_create(&model, PRN__DECAY_DIMENSIONS, &wide.model, error));
+    wide.flat = prn__alloc_array((size_t)wide.model->flat_elements, sizeof *wide.flat);
+    prn__model_init(wide.model, 5, wide.flat);
+    assert_true(text_elements(wide.model, 48) * 36 * 20 < text_elements(wide.model, 36) * 48 * 19);
     for (int is_long = 0; is_long < 2; is_long++) {
-        fixture wide = *f;
         prn__trainer_config config = base_config();
-        OK(prn__model_create(&model, PRN__DECAY_DIMENSIONS, &wide.model, error));
-        wide.flat = prn__alloc_array((size_t)wide.model->flat_elements, sizeof *wide.flat);
-        prn__model_init(wide.model, 5, wide.flat);
-        test_batch_make(&wide.batch, &model, BATCH, 99);
-        for (int64_t k = 0; k <= BATCH; k++) {
-            wide.batch.offsets[k] = k * (is_long ? 48 : 15);
-        }
-        wide.batch.token_count = wide.batch.offsets[BATCH];
-        for (int64_t k = 0; k < wide.batch.token_count; k++) {
-            wide.batch.tokens[k] = (int32_t)(k * 7 % 119);
-        }
+        batch_of(&wide.batch, &model, 99, is_long ? 48 : 15);
         config.keep_all = 1;
         outcome want = train(&wide, &wide.cpu.device, &config, 0, -1);
         config.keep_all = 0;
@@ -176,11 +185,10 @@ static void test_wide(void **state)
             outcome_free(&got);
         }
         outcome_free(&want);
-        assert_true(text_elements(wide.model, 48) * 36 * 20 < text_elements(wide.model, 36) * 48 * 19);
         test_batch_free(&wide.batch);
-        prn__free(wide.flat);
-        prn__model_destroy(wide.model);
     }
+    prn__free(wide.flat);
+    prn__model_destroy(wide.model);
 }
 
 /* A trainer with moments in bf16 goes on from its state as if it had never stopped; a few updates on, each of its moments is about that of a trainer with
@@ -270,16 +278,7 @@ static void test_text_grows(void **state)
     prn__batch batches[3];
     static const int64_t lengths[3] = {2, 23, 7};
     for (int i = 0; i < 3; i++) {
-        test_batch_make(&batches[i], &f->model->config, BATCH, (uint64_t)i + 1);
-        for (int64_t k = 0; k <= BATCH; k++) {
-            batches[i].offsets[k] = k * lengths[i];
-        }
-        batches[i].token_count = BATCH * lengths[i];
-        prn__free(batches[i].tokens);
-        batches[i].tokens = prn__alloc_array((size_t)(BATCH * lengths[i]), sizeof *batches[i].tokens);
-        for (int64_t k = 0; k < BATCH * lengths[i]; k++) {
-            batches[i].tokens[k] = (int32_t)((k * 7 + i) % 119);
-        }
+        batch_of(&batches[i], &f->model->config, (uint64_t)i + 1, lengths[i]);
     }
     const size_t bytes = (size_t)f->model->flat_elements * sizeof(float);
     for (int64_t micro = 0; micro <= 4; micro += 4) {
